@@ -1,0 +1,149 @@
+//! The commands: one table, and a short function each.
+//!
+//! A function here turns a request's arguments into what is to be done: an [`Op`] on one key, a run of operations on
+//! many ([`Each`]), a reply of the session itself, or a [`Task`] that takes several shards. It
+//! does no I/O and reads no clock.
+
+mod task;
+
+use std::borrow::Cow;
+
+pub use task::{Bytes, ClientFilter, Task};
+
+use crate::client::Client;
+use crate::counters::{Fault, Op};
+use crate::limits::ARGUMENT_COUNT_MAX;
+
+/// Where one argument lies in the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// The bytes of the argument.
+    #[inline]
+    pub fn of(self, input: &[u8]) -> &[u8] {
+        &input[self.start as usize..][..self.len as usize]
+    }
+}
+
+/// The arguments of one request, the command's name first: at most [`ARGUMENT_COUNT_MAX`].
+#[derive(Clone, Debug)]
+pub struct Spans {
+    spans: [Span; ARGUMENT_COUNT_MAX],
+    count: usize,
+}
+
+impl Default for Spans {
+    fn default() -> Spans {
+        Spans { spans: [Span::default(); ARGUMENT_COUNT_MAX], count: 0 }
+    }
+}
+
+impl Spans {
+    /// Forget all arguments.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Append one; false when there is no room.
+    #[inline]
+    pub fn push(&mut self, span: Span) -> bool {
+        let room = self.count < ARGUMENT_COUNT_MAX;
+        if room {
+            self.spans[self.count] = span;
+            self.count += 1;
+        }
+        room
+    }
+
+    /// All arguments.
+    pub fn as_slice(&self) -> &[Span] {
+        &self.spans[..self.count]
+    }
+}
+
+/// One request: its arguments as slices of the input, and the time of its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The bytes that the spans point into.
+    pub input: &'a [u8],
+    /// The arguments, the command's name first.
+    pub spans: &'a [Span],
+    /// Unix time in milliseconds, read once a batch.
+    pub now_ms: i64,
+    /// The client speaks RESP3.
+    pub resp3: bool,
+}
+
+/// What a session's own commands may know of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Env<'a> {
+    /// The password that `AUTH` and `HELLO … AUTH` must give; none is needed without one.
+    pub password: Option<&'a [u8]>,
+    /// `DEBUG` is allowed (`--enable-debug-command yes`).
+    pub debug: bool,
+}
+
+impl<'a> Call<'a> {
+    /// Arguments, the command's name included.
+    pub fn count(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Argument `index`; 0 is the command's name.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.spans[index].of(self.input)
+    }
+}
+
+/// Why a request is answered with an error; the connection lives on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// One of the fixed ones.
+    Fault(Fault),
+    /// A text with its code in front (`ERR …`), without the leading `-` or the CRLF. Bytes that are not printable have
+    /// been replaced, and it is at most 512 bytes.
+    Text(Cow<'static, str>),
+}
+
+impl From<Fault> for Mistake {
+    fn from(fault: Fault) -> Mistake {
+        Mistake::Fault(fault)
+    }
+}
+
+/// The commands that execute their arguments as they arrive, one key (or pair) after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Each {
+    /// An array of values.
+    Mget,
+    /// `+OK` after all pairs, or the first error and at which argument it was.
+    Mset,
+    /// An array of new values; an error stands at its place.
+    Mincrby,
+    /// The count of the keys that existed. Also `UNLINK`.
+    Del,
+    /// The count of the keys that exist. Also `TOUCH`.
+    Exists,
+}
+
+/// What a command does with a request.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// One operation on the key at the spec's first key position.
+    Key(fn(&Call<'_>) -> Result<Op, Mistake>),
+    /// Operations on all its keys, as they arrive.
+    Each(Each),
+    /// The session answers by itself: appends exactly one reply, at most
+    /// [`SHORT_REPLY_BYTES_MAX`](crate::limits::SHORT_REPLY_BYTES_MAX) bytes, or none and a mistake.
+    Reply(fn(&mut Client, &Env<'_>, &Call<'_>, &mut Vec<u8>) -> Result<(), Mistake>),
+    /// It takes more than this session.
+    Task(fn(&Env<'_>, &Call<'_>) -> Result<Task, Mistake>),
+    /// Argument 1 names one of the subcommands.
+    Container,
+}

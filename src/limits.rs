@@ -1,0 +1,93 @@
+//! Every limit of the server, in one file, with the relations between them proven at compile time.
+//!
+//! Invariant: nothing in this crate is sized from a number that a client sent; it is sized from a number here.
+
+/// Slots of the key space, as in Redis Cluster: `crc16(key or its {tag}) % SLOT_COUNT`.
+pub const SLOT_COUNT: usize = 16_384;
+
+/// Shards (threads) at most. A set of shards is a bitmap of this many bits.
+pub const SHARD_COUNT_MAX: usize = 256;
+
+/// Longest key, in bytes. A longer one is skipped and answered with an error.
+pub const KEY_BYTES_MAX: usize = 1_024;
+
+/// Longest argument of any command, in bytes. A longer one is skipped and answered with an error.
+pub const ARGUMENT_BYTES_MAX: usize = 4 * 1_024;
+
+/// Most arguments of a command that does not stream, its name included.
+pub const ARGUMENT_COUNT_MAX: usize = 128;
+
+/// One fixed buffer, registered with its shard's ring.
+pub const FIXED_BUFFER_BYTES: usize = 16 * 1_024;
+
+/// Fixed buffers of a shard at most: tokio-uring drops any beyond `UIO_MAXIOV` without a word.
+pub const FIXED_BUFFER_COUNT_MAX: usize = 1_024;
+
+/// Fixed buffers of a shard at least: two make one connection move.
+pub const FIXED_BUFFER_COUNT_MIN: usize = 16;
+
+/// Commands (or arguments of a streaming command) that are parsed before they are executed together.
+pub const WINDOW_ITEM_COUNT_MAX: usize = 128;
+
+/// Bytes of ready-made replies (PING, HELLO, errors) that a window holds beside its items.
+pub const WINDOW_TEXT_BYTES_MAX: usize = 16 * 1_024;
+
+/// Longest reply that a session gives by itself: an ECHO of the longest argument, CLIENT INFO, HELLO.
+pub const SHORT_REPLY_BYTES_MAX: usize = ARGUMENT_BYTES_MAX + 512;
+
+/// Longest encoded reply of one counter operation: a bulk string of a 64-bit integer, or an error.
+pub const OUTCOME_BYTES_MAX: usize = 128;
+
+/// Longest header line (`*N`, `$N`) that can be valid, without its CRLF.
+pub const HEADER_BYTES_MAX: usize = 32;
+
+/// Most arguments that a client may announce (`*N`), as in Redis.
+pub const ANNOUNCED_COUNT_MAX: i64 = i32::MAX as i64;
+
+/// Longest argument that a client may announce (`$N`), as in Redis; beyond it the protocol is broken.
+pub const ANNOUNCED_BYTES_MAX: i64 = 512 * 1_024 * 1_024;
+
+/// Before authentication: most arguments of a request, as in Redis.
+pub const UNAUTHENTICATED_COUNT_MAX: i64 = 10;
+
+/// Before authentication: longest request, in bytes.
+pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1_024;
+
+/// Bytes of commands that one transaction may queue.
+pub const QUEUE_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// Bytes of commands that all transactions of a shard may queue together.
+pub const QUEUES_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// Keys that one connection may watch.
+pub const WATCHED_KEY_COUNT_MAX: usize = 1_024;
+
+/// Bytes of one reply that is too long for a fixed buffer (KEYS, CLIENT LIST, COMMAND DOCS, EXEC).
+pub const LARGE_REPLY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+
+/// Bytes of keys that one step of a scan carries between shards.
+pub const SCAN_STEP_BYTES_MAX: usize = 64 * 1_024;
+
+/// Longest client name and library name, in bytes.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+
+/// Entries of one shard's slow log.
+pub const SLOWLOG_COUNT_MAX: usize = 1_024;
+
+/// Batches that one shard may have under way over the mesh.
+pub const MESH_BATCH_COUNT_MAX: usize = 256;
+
+const _: () = assert!(SLOT_COUNT.is_power_of_two());
+const _: () = assert!(SHARD_COUNT_MAX <= SLOT_COUNT);
+const _: () = assert!(KEY_BYTES_MAX <= ARGUMENT_BYTES_MAX);
+// A key and its value with their headers always fit a fixed buffer, so a streaming command always moves.
+const _: () = assert!(KEY_BYTES_MAX + ARGUMENT_BYTES_MAX + 4 * HEADER_BYTES_MAX < FIXED_BUFFER_BYTES);
+// The longest short reply always fits an empty fixed buffer and an empty window.
+const _: () = assert!(SHORT_REPLY_BYTES_MAX < FIXED_BUFFER_BYTES);
+const _: () = assert!(SHORT_REPLY_BYTES_MAX < WINDOW_TEXT_BYTES_MAX);
+const _: () = assert!(OUTCOME_BYTES_MAX < SHORT_REPLY_BYTES_MAX);
+// An inline command's arguments all fit one window.
+const _: () = assert!(ARGUMENT_COUNT_MAX <= WINDOW_ITEM_COUNT_MAX);
+const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);
+const _: () = assert!(QUEUE_BYTES_MAX <= QUEUES_BYTES_MAX);
+const _: () = assert!(UNAUTHENTICATED_BYTES_MAX <= FIXED_BUFFER_BYTES);
