@@ -36,7 +36,10 @@ pub const WINDOW_TEXT_BYTES_MAX: usize = 16 * 1_024;
 pub const SHORT_REPLY_BYTES_MAX: usize = ARGUMENT_BYTES_MAX + 512;
 
 /// Longest encoded reply of one counter operation: a bulk string of a 64-bit integer, or an error.
-pub const OUTCOME_BYTES_MAX: usize = 128;
+pub const OUTCOME_BYTES_MAX: usize = 256;
+
+/// Longest encoded reply of an operation that counts: any but those of `OBJECT FREQ` and `OBJECT IDLETIME`.
+pub const SHORT_OUTCOME_BYTES_MAX: usize = 64;
 
 /// Longest header line (`*N`, `$N`) that can be valid, without its CRLF.
 pub const HEADER_BYTES_MAX: usize = 32;
@@ -62,8 +65,20 @@ pub const QUEUES_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Keys that one connection may watch.
 pub const WATCHED_KEY_COUNT_MAX: usize = 1_024;
 
+/// Bytes of the keys that all connections of a shard may watch together, with what goes with each.
+pub const WATCHED_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// What a watched key takes beside its bytes, where it is watched and where it lives.
+pub const WATCHED_KEY_OVERHEAD_BYTES: usize = 128;
+
 /// Bytes of one reply that is too long for a fixed buffer (KEYS, CLIENT LIST, COMMAND DOCS, EXEC).
 pub const LARGE_REPLY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+
+/// Commands of one shard that may gather such a reply at the same time; others wait.
+pub const LARGE_REPLY_COUNT_MAX: usize = 2;
+
+/// A transaction whose queue is longer gathers its reply as a large one.
+pub const SMALL_QUEUE_BYTES_MAX: usize = 16 * 1_024;
 
 /// Bytes of keys that one step of a scan carries between shards.
 pub const SCAN_STEP_BYTES_MAX: usize = 64 * 1_024;
@@ -71,11 +86,20 @@ pub const SCAN_STEP_BYTES_MAX: usize = 64 * 1_024;
 /// Longest client name and library name, in bytes.
 pub const CLIENT_NAME_BYTES_MAX: usize = 64;
 
+/// What an idle connection takes of this process's memory, at most: its state, its task, its place in the ring's table.
+pub const CONNECTION_BYTES: usize = 1_024;
+
 /// Entries of one shard's slow log.
 pub const SLOWLOG_COUNT_MAX: usize = 1_024;
 
 /// Batches that one shard may have under way over the mesh.
-pub const MESH_BATCH_COUNT_MAX: usize = 256;
+pub const MESH_BATCH_COUNT_MAX: usize = 128;
+
+/// Windows that one shard may have under way: connections that wait for another shard, or whose task does.
+pub const WINDOW_COUNT_MAX: usize = 64;
+
+/// Accepted connections on their way to one shard.
+pub const MESH_CONNECTION_COUNT_MAX: usize = 64;
 
 const _: () = assert!(SLOT_COUNT.is_power_of_two());
 const _: () = assert!(SHARD_COUNT_MAX <= SLOT_COUNT);
@@ -86,6 +110,11 @@ const _: () = assert!(KEY_BYTES_MAX + ARGUMENT_BYTES_MAX + 4 * HEADER_BYTES_MAX 
 const _: () = assert!(SHORT_REPLY_BYTES_MAX < FIXED_BUFFER_BYTES);
 const _: () = assert!(SHORT_REPLY_BYTES_MAX < WINDOW_TEXT_BYTES_MAX);
 const _: () = assert!(OUTCOME_BYTES_MAX < SHORT_REPLY_BYTES_MAX);
+// A whole window of operations and one short reply fit a fixed buffer, with the headers and errors between them.
+const _: () = assert!(
+    WINDOW_ITEM_COUNT_MAX * SHORT_OUTCOME_BYTES_MAX + SHORT_REPLY_BYTES_MAX + 2 * OUTCOME_BYTES_MAX
+        < FIXED_BUFFER_BYTES
+);
 // An inline command's arguments all fit one window.
 const _: () = assert!(ARGUMENT_COUNT_MAX <= WINDOW_ITEM_COUNT_MAX);
 const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);

@@ -4,6 +4,22 @@
 
 use crate::limits::{SHARD_COUNT_MAX, SLOT_COUNT};
 
+/// The CRC's polynomial, `x^16 + x^12 + x^5 + 1`; the initial value is 0, which the head's zero padding relies on.
+const POLYNOMIAL: u16 = 0x1021;
+
+/// `CRC[n][byte]`: what `byte` with `n` bytes behind it adds to the CRC of a word.
+static CRC: [[u16; 256]; 8] = crc_tables();
+
+/// The slot of `key`: of its hash tag if it has one, else of all its bytes.
+///
+/// The hash tag is what stands between the first `{` and the first `}` after it, if that is not empty.
+#[inline]
+pub fn of(key: &[u8]) -> u16 {
+    let (crc, brace_seen) = crc16(key);
+    let crc = if brace_seen { crc16(tag(key)).0 } else { crc };
+    crc % SLOT_COUNT as u16
+}
+
 /// Which shard owns which slots: contiguous ranges, as even as they can be.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardMap {
@@ -34,3 +50,70 @@ impl ShardMap {
         start(shard)..start(shard + 1)
     }
 }
+
+/// The CRC-16/XMODEM of `bytes`, and whether there is a `{` among them: both in one pass over words of 8 bytes.
+#[inline]
+fn crc16(bytes: &[u8]) -> (u16, bool) {
+    let (head, words) = bytes.as_rchunks::<8>();
+    let (mut crc, mut brace_seen) = (0, false);
+    if !head.is_empty() {
+        // Leading zero bytes leave a CRC that starts from 0 as it is.
+        let word = head.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        (crc, brace_seen) = (crc16_of_word(word), has_brace(word));
+    }
+    for word in words {
+        let word = u64::from_be_bytes(*word);
+        brace_seen |= has_brace(word);
+        crc = crc16_of_word(word ^ u64::from(crc) << 48);
+    }
+    (crc, brace_seen)
+}
+
+#[inline]
+fn crc16_of_word(word: u64) -> u16 {
+    let bytes = word.to_le_bytes();
+    let part = |n: usize| CRC[n][usize::from(bytes[n])];
+    (part(0) ^ part(1)) ^ (part(2) ^ part(3)) ^ ((part(4) ^ part(5)) ^ (part(6) ^ part(7)))
+}
+
+/// Whether a byte of `word` is `{`: one of its differences from `{` is zero, and only then does the borrow show.
+#[inline]
+fn has_brace(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    let difference = word ^ (ONES * b'{' as u64);
+    difference.wrapping_sub(ONES) & !difference & (ONES << 7) != 0
+}
+
+/// What decides the slot of a `key` that has a `{`.
+#[cold]
+fn tag(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr::memchr(b'{', key) else { return key };
+    let behind = &key[open + 1..];
+    match memchr::memchr(b'}', behind) {
+        None | Some(0) => key,
+        Some(close) => &behind[..close],
+    }
+}
+
+const fn crc_tables() -> [[u16; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut n = 0;
+        while n < 8 {
+            let mut bit = 0;
+            while bit < 8 {
+                crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ POLYNOMIAL };
+                bit += 1;
+            }
+            tables[n][byte] = crc;
+            n += 1;
+        }
+        byte += 1;
+    }
+    tables
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Decimal integers in the one spelling that Redis accepts, for protocol lengths and for values alike.
+//!
+//! Invariant: `parse` accepts exactly what printing an `i64` produces. It never guesses, trims or rounds.
+
+/// Digits of `i64::MAX` and of `i64::MIN`; as many nines still fit a `u64`.
+const DIGIT_COUNT_MAX: usize = 19;
+
+/// The integer that `bytes` spell in decimal, or `None` when they are not an `i64` in its only spelling: `-0`, `+1`,
+/// `01`, ` 1` and the empty string are none.
+#[inline]
+pub fn parse(bytes: &[u8]) -> Option<i64> {
+    let (negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= DIGIT_COUNT_MAX => {}
+        _ => return None,
+    }
+    let mut magnitude = 0_u64;
+    let mut only_digits = true;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        only_digits &= digit <= 9;
+        magnitude = magnitude.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    if !only_digits {
+        None
+    } else if negative {
+        0_i64.checked_sub_unsigned(magnitude)
+    } else {
+        i64::try_from(magnitude).ok()
+    }
+}
+
+/// Bytes of `value` in decimal, its sign included: 1 to 20.
+#[inline]
+pub fn decimal_len(value: i64) -> usize {
+    let digits = value.unsigned_abs().checked_ilog10().map_or(1, |tens| tens as usize + 1);
+    digits + usize::from(value < 0)
+}
+
+#[cfg(test)]
+mod tests;
