@@ -2,7 +2,313 @@
 //!
 //! Pure: no I/O, no clock, no async, no lock, no atomic. Time comes in as `now_ms`, operations as [`Op`], and what
 //! happened goes out as an [`Outcome`] of sixteen bytes, whatever the operation.
+//!
+//! ```text
+//! Counters ─┬─ Index   a table a slot: hash → chunk of tags → cell            index.rs, segment.rs
+//!           ├─ Cells   packed cells in blocks of 16 KiB: key, value, expiry    cells.rs, cell.rs
+//!           └─ Watched the keys that transactions watch                        watch.rs
+//! ```
+//!
+//! A lookup reads a slot's header, one chunk and one cell. Every counter has one cell and one index entry, and nothing
+//! else refers to cells: a cell that moves is found again by the hash of its own key. Steady-state operations allocate
+//! nothing, growth takes one block, one array of a segment, or the split of one segment, and removal gives back as much.
 
+mod apply;
+mod cell;
+mod cells;
+mod hash;
+mod index;
 mod op;
+mod scan;
+mod segment;
+mod watch;
 
+use std::hint::black_box;
+use std::ops::Range;
+
+use cell::Shape;
+use cells::{CellRef, Cells, Moved, Round, Step};
+pub use hash::Seed;
+use index::{Index, Place};
 pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
+pub use scan::cursor_slot;
+use watch::Watched;
+
+/// Counters of what happened to the counters, as `INFO stats` shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Lookups for reading that found a counter (`keyspace_hits`).
+    pub hits: u64,
+    /// Lookups for reading that found none (`keyspace_misses`).
+    pub misses: u64,
+    /// Counters that expired (`expired_keys`).
+    pub expired: u64,
+}
+
+/// The counters of one shard.
+pub struct Counters {
+    index: Index,
+    cells: Cells,
+    watched: Watched,
+    seed: Seed,
+    /// New counters need [`Counters::bytes`] to be below this, and to stay at or below it.
+    bytes_max: u64,
+    round: Round,
+    stats: Stats,
+}
+
+/// What `MEMORY USAGE` counts for an index entry: a tenth of a chunk, at the usual load.
+const CHUNK_SHARE_BYTES: usize = 7;
+
+/// Where a counter is.
+#[derive(Clone, Copy)]
+struct Found {
+    place: Place,
+    cell: CellRef,
+}
+
+impl Counters {
+    /// No counters yet, for the shard's slots. Keys come hashed with [`Seed::of_process`].
+    pub fn new(slots: Range<u16>) -> Counters {
+        Counters {
+            index: Index::new(slots),
+            cells: Cells::default(),
+            watched: Watched::default(),
+            seed: Seed::of_process(),
+            bytes_max: u64::MAX,
+            round: Round::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// How many more bytes the tables may grow until new counters get [`Fault::OutOfMemory`]; `u64::MAX` is no limit.
+    /// Growth takes from it and shrinking gives back. Existing counters still count past it.
+    pub fn set_room(&mut self, room_bytes: u64) {
+        self.bytes_max = self.bytes().saturating_add(room_bytes);
+    }
+
+    /// How many counters there are, expired ones that nothing has touched yet included.
+    pub fn key_count(&self) -> u64 {
+        self.cells.cell_count()
+    }
+
+    /// How many of them have an expiry.
+    pub fn expiring_count(&self) -> u64 {
+        self.cells.expiring_count()
+    }
+
+    /// Bytes of the tables: their heap with the allocator's headers, and 64 bytes a slot.
+    pub fn bytes(&self) -> u64 {
+        self.index.bytes() + self.cells.bytes()
+    }
+
+    /// How many counters a slot has.
+    pub fn slot_key_count(&self, slot: u16) -> u64 {
+        self.index.slot_len(slot) as u64
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Count from zero again.
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+    }
+
+    /// Read what [`apply`](Counters::apply) of these keys will read, so that it is in the cache by then.
+    ///
+    /// Called for a batch of keys before it is applied, the batch's cache misses overlap: each pass reads one step
+    /// further along all the lookups. It changes nothing and promises nothing.
+    #[inline]
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = Key<'a>> + Clone) {
+        let slots = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_slot(key.slot));
+        black_box(slots);
+        let segments = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_segment(key.slot, key.hash));
+        black_box(segments);
+        let chunks = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_chunk(key.slot, key.hash));
+        black_box(chunks);
+        let cells = keys.fold(0, |sum, key| {
+            let first = self.index.first_with_tag(key.slot, key.hash);
+            sum ^ first.map_or(0, |cell| self.cells.get(cell)[0])
+        });
+        black_box(cells);
+    }
+
+    /// Remove all counters. The watched ones that exist are changed.
+    pub fn flush(&mut self, _now_ms: i64) {
+        let (index, cells, seed) = (&self.index, &self.cells, self.seed);
+        self.watched.touch_all(|bytes| {
+            let key = seed.key(bytes);
+            index.find(key.slot, key.hash, |cell| cell::has_key(cells.get(cell), bytes)).is_some()
+        });
+        self.index = Index::new(self.index.slots());
+        self.cells = Cells::default();
+        self.round = Round::default();
+    }
+
+    /// A counter's state.
+    pub fn entry(&mut self, key: Key<'_>, now_ms: i64) -> Option<Entry> {
+        let found = self.find_live(key, now_ms)?;
+        Some(self.entry_of(found))
+    }
+
+    /// Remove a counter and answer its state.
+    pub fn take(&mut self, key: Key<'_>, now_ms: i64) -> Option<Entry> {
+        let found = self.find_live(key, now_ms)?;
+        let entry = self.entry_of(found);
+        self.delete(key, found);
+        Some(entry)
+    }
+
+    /// Write a counter's state, whatever there was.
+    pub fn put(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
+        match self.find(key) {
+            Some(found) => self.update(key, found, entry),
+            None => self.create(key, entry),
+        }
+    }
+
+    /// Visit about `visit_count` of the counters that may have expired and remove those that have; answers how many.
+    /// Calls go round all blocks of counters with an expiry, those whose earliest expiry lies ahead at the cost of one
+    /// visit a block.
+    pub fn sweep(&mut self, now_ms: i64, visit_count: usize) -> usize {
+        if self.expiring_count() == 0 {
+            return 0;
+        }
+        let mut removed_count = 0;
+        for _ in 0..visit_count {
+            match self.cells.step(&mut self.round, now_ms) {
+                Step::Nothing => {}
+                Step::End => break,
+                Step::Expired(cell) => {
+                    self.watched.touch(cell::key(self.cells.get(cell)));
+                    let place = self.place_of(cell, cell);
+                    self.remove(Found { place, cell });
+                    removed_count += 1;
+                }
+            }
+        }
+        self.stats.expired += removed_count as u64;
+        removed_count
+    }
+
+    /// Register a watcher of a key (`WATCH`); answers the key's version, which every change makes another.
+    pub fn watch(&mut self, key: Key<'_>, now_ms: i64) -> u64 {
+        self.find_live(key, now_ms);
+        self.watched.add(key.bytes)
+    }
+
+    /// The version of a watched key (`EXEC`). That it has expired since is a change.
+    pub fn watched_version(&mut self, key: Key<'_>, now_ms: i64) -> u64 {
+        self.find_live(key, now_ms);
+        self.watched.version(key.bytes)
+    }
+
+    /// One watcher of a key fewer.
+    pub fn unwatch(&mut self, key: Key<'_>) {
+        self.watched.remove(key.bytes);
+    }
+
+    #[inline]
+    fn find(&self, key: Key<'_>) -> Option<Found> {
+        debug_assert_eq!(key.hash, self.seed.hash(key.bytes), "keys are hashed with the process's seed");
+        let is = |cell| cell::has_key(self.cells.get(cell), key.bytes);
+        let (place, cell) = self.index.find(key.slot, key.hash, is)?;
+        Some(Found { place, cell })
+    }
+
+    /// A counter that has not expired; one that has is removed.
+    #[inline]
+    fn find_live(&mut self, key: Key<'_>, now_ms: i64) -> Option<Found> {
+        let found = self.find(key)?;
+        if cell::expires_at_ms(self.cells.get(found.cell)).is_some_and(|at_ms| now_ms > at_ms) {
+            self.expire(key, found);
+            return None;
+        }
+        Some(found)
+    }
+
+    #[cold]
+    fn expire(&mut self, key: Key<'_>, found: Found) {
+        self.stats.expired += 1;
+        self.delete(key, found);
+    }
+
+    fn entry_of(&self, found: Found) -> Entry {
+        cell::entry(self.cells.get(found.cell))
+    }
+
+    /// Make a counter that does not exist.
+    fn create(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
+        let shape = Shape::of(key.bytes.len(), entry);
+        let cell_bytes = self.cells.push_cost_bytes(shape).ok_or(Fault::OutOfMemory)?;
+        if self.bytes_max != u64::MAX {
+            let bytes = self.bytes();
+            let grown_bytes = bytes + cell_bytes + self.index.insert_cost_bytes(key.slot, key.hash);
+            if bytes >= self.bytes_max || grown_bytes > self.bytes_max {
+                return Err(Fault::OutOfMemory);
+            }
+        }
+        let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
+        self.index.insert(key.slot, key.hash, cell, &self.cells, self.seed);
+        self.watched.touch(key.bytes);
+        Ok(())
+    }
+
+    /// Write a counter's state: in place, or in another cell where its shape changes.
+    #[inline]
+    fn update(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
+        if cell::set_entry(self.cells.get_mut(found.cell), entry) {
+            if entry.expires_at_ms.is_some() {
+                self.cells.note_expiry(found.cell);
+            }
+        } else {
+            self.reshape(key, found, entry)?;
+        }
+        self.watched.touch(key.bytes);
+        Ok(())
+    }
+
+    #[cold]
+    fn reshape(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
+        let cell = self.cells.push(Shape::of(key.bytes.len(), entry), key.bytes, entry).ok_or(Fault::OutOfMemory)?;
+        self.index.set(found.place, cell);
+        let moved = self.cells.remove(found.cell);
+        self.follow(moved);
+        Ok(())
+    }
+
+    /// Remove a counter for good; watchers see it.
+    fn delete(&mut self, key: Key<'_>, found: Found) {
+        self.watched.touch(key.bytes);
+        self.remove(found);
+    }
+
+    fn remove(&mut self, found: Found) {
+        let moved = self.cells.remove(found.cell);
+        self.follow(moved);
+        self.index.remove(found.place);
+    }
+
+    /// Point the index at a cell that has moved.
+    fn follow(&mut self, moved: Option<Moved>) {
+        if let Some(Moved { from, to }) = moved {
+            let place = self.place_of(from, to);
+            self.index.set(place, to);
+        }
+    }
+
+    /// Where the index names `named`, a cell whose bytes lie at `at`.
+    fn place_of(&self, named: CellRef, at: CellRef) -> Place {
+        let key = self.seed.key(cell::key(self.cells.get(at)));
+        let found = self.index.find(key.slot, key.hash, |cell| cell == named);
+        found.expect("every cell has an entry in the index").0
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod twin;

@@ -134,10 +134,22 @@ pub enum Op {
     Encoding,
     /// `OBJECT REFCOUNT`: `Int(1)`, or `Nil`.
     RefCount,
-    /// `OBJECT FREQ`, `OBJECT IDLETIME`: the fault if the counter exists, else `Nil`.
-    Untracked(Fault),
+    /// What is refused only if the counter exists (`OBJECT FREQ`, `OBJECT IDLETIME`, `GETEX` with a bad expiry): the
+    /// fault, or `Nil`.
+    Refuse(Fault),
     /// `MEMORY USAGE`: `Int`, the bytes that the entry takes in its table, its share of the index included; or `Nil`.
     Usage,
+}
+
+impl Op {
+    /// The most bytes that its outcome takes as a reply: an integer, or one of the shorter errors.
+    #[inline]
+    pub const fn reply_bytes_max(self) -> usize {
+        match self {
+            Op::Refuse(_) => crate::limits::OUTCOME_BYTES_MAX,
+            _ => crate::limits::SHORT_OUTCOME_BYTES_MAX,
+        }
+    }
 }
 
 /// A word that some commands answer.
@@ -183,8 +195,16 @@ pub enum Fault {
     Syntax,
     /// A key longer than the limit.
     KeyTooLong,
+    /// Another argument longer than the limit.
+    ArgumentTooLong,
+    /// A request that does not stream and does not fit a fixed buffer.
+    RequestTooLong,
+    /// A request that does not stream, of more arguments than the limit.
+    TooManyArguments,
     /// `RENAME` of a counter that does not exist.
     NoSuchKey,
+    /// `GETEX` with an expiry that cannot be.
+    GetExExpiry,
     /// `OBJECT FREQ`.
     NoFrequency,
     /// `OBJECT IDLETIME`.
@@ -201,7 +221,11 @@ impl Fault {
             Fault::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             Fault::Syntax => "ERR syntax error",
             Fault::KeyTooLong => "ERR key is too long: at most 1024 bytes",
+            Fault::ArgumentTooLong => "ERR argument is too long: at most 4096 bytes",
+            Fault::RequestTooLong => "ERR request is too long: at most 16384 bytes for a command that does not stream",
+            Fault::TooManyArguments => "ERR too many arguments: at most 128 for a command that does not stream",
             Fault::NoSuchKey => "ERR no such key",
+            Fault::GetExExpiry => "ERR invalid expire time in 'getex' command",
             Fault::NoFrequency => {
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
             }
