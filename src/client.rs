@@ -26,9 +26,27 @@ impl ShardSet {
         self.0[shard / 64] |= 1 << (shard % 64);
     }
 
+    /// How many are in it.
+    pub fn count(self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Every shard up to `count`.
+    pub fn all(count: usize) -> ShardSet {
+        let mut set = ShardSet::default();
+        (0..count).for_each(|shard| set.insert(shard));
+        set
+    }
+
     /// The shards in ascending order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..SHARD_COUNT_MAX).filter(move |shard| self.0[shard / 64] & (1 << (shard % 64)) != 0)
+        self.0.into_iter().enumerate().flat_map(|(index, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(index * 64 + bit)
+            })
+        })
     }
 }
 
@@ -41,6 +59,8 @@ pub struct Transaction {
     pub command_count: u32,
     /// A command could not be queued: `EXEC` will refuse.
     pub aborted: bool,
+    /// The queue had no room for a command: neither has it for those that follow.
+    pub full: bool,
     /// The shards whose keys are named.
     pub shards: ShardSet,
     /// A command was queued that needs every shard.
@@ -81,6 +101,8 @@ pub struct Client {
     pub closing: bool,
     /// The transaction that is being queued, if there is one.
     pub transaction: Option<Box<Transaction>>,
+    /// `EXEC` is carrying out its transaction: each command's reply has its place in the array.
+    pub executing: bool,
     /// The watched keys.
     pub watched: Vec<Watched>,
 }

@@ -4,15 +4,36 @@
 //! many ([`Each`]), a reply of the session itself, or a [`Task`] that takes several shards. It
 //! does no I/O and reads no clock.
 
+mod clients;
+mod connection;
+pub mod docs;
+mod expiry;
+mod introspection;
+mod keys;
+pub mod mistake;
+mod server;
+pub mod spec;
+mod strings;
+mod table;
 mod task;
+#[cfg(test)]
+mod tests;
+mod transactions;
 
 use std::borrow::Cow;
 
+pub use docs::reference_markdown;
+pub use spec::{InTransaction, Keys, Spec, flag};
+pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, lookup, lookup_full, subcommand};
 pub use task::{Bytes, ClientFilter, Task};
 
 use crate::client::Client;
-use crate::counters::{Fault, Op};
-use crate::limits::ARGUMENT_COUNT_MAX;
+use crate::counters::{Cond, Deadline, Fault, Op, SetReply};
+use crate::limits::{ARGUMENT_COUNT_MAX, KEY_BYTES_MAX};
+use crate::resp::integer;
+
+/// The Redis version that clients are told: what they find here is what that version has, as far as it goes.
+pub const REDIS_VERSION: &str = "7.2.0";
 
 /// Where one argument lies in the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,18 +153,72 @@ pub enum Each {
     Exists,
 }
 
+impl Each {
+    /// Whether a value follows each key.
+    #[inline]
+    pub const fn takes_values(self) -> bool {
+        matches!(self, Each::Mset | Each::Mincrby)
+    }
+}
+
 /// What a command does with a request.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Run {
     /// One operation on the key at the spec's first key position.
     Key(fn(&Call<'_>) -> Result<Op, Mistake>),
     /// Operations on all its keys, as they arrive.
     Each(Each),
     /// The session answers by itself: appends exactly one reply, at most
-    /// [`SHORT_REPLY_BYTES_MAX`](crate::limits::SHORT_REPLY_BYTES_MAX) bytes, or none and a mistake.
+    /// [`SHORT_REPLY_BYTES_MAX`](crate::limits::SHORT_REPLY_BYTES_MAX) bytes, or none and a mistake. `CLIENT REPLY OFF`
+    /// and `SKIP` append none.
     Reply(fn(&mut Client, &Env<'_>, &Call<'_>, &mut Vec<u8>) -> Result<(), Mistake>),
     /// It takes more than this session.
     Task(fn(&Env<'_>, &Call<'_>) -> Result<Task, Mistake>),
-    /// Argument 1 names one of the subcommands.
+    /// Argument 1 names one of the subcommands; [`resolve`] never returns this.
     Container,
+}
+
+/// The command that a request calls: found by its name, for a container by its subcommand's, with a right number of
+/// arguments. (Whole pairs, where keys come in pairs, are asked for when the command is carried out, as in Redis.)
+#[inline]
+pub fn resolve(call: &Call<'_>) -> Result<&'static Spec, Mistake> {
+    resolve_announced(call, call.count())
+}
+
+/// The same for a request that has not wholly arrived: `call` has at least its first two arguments (or all, if there
+/// are fewer), and `count` were announced.
+#[inline]
+pub fn resolve_announced(call: &Call<'_>, count: usize) -> Result<&'static Spec, Mistake> {
+    let Some(mut spec) = lookup(call.arg(0)) else {
+        return Err(mistake::unknown_command(call));
+    };
+    if !spec.subcommands.is_empty() && call.count() > 1 {
+        spec = subcommand(spec, call.arg(1)).ok_or_else(|| mistake::unknown_subcommand(call))?;
+    }
+    if spec.arity_allows(count) { Ok(spec) } else { Err(mistake::wrong_arity(spec.name)) }
+}
+
+/// The operation of a streaming command on one of its keys. `value` is what follows the key, where keys come in pairs.
+#[inline]
+pub fn each_op(each: Each, value: Option<&[u8]>) -> Result<Op, Fault> {
+    assert_eq!(value.is_some(), each.takes_values());
+    let number = || integer::parse(value.unwrap_or_default()).ok_or(Fault::NotInteger);
+    Ok(match each {
+        Each::Mget => Op::Get,
+        Each::Mset => Op::Set { value: number()?, deadline: Deadline::Clear, cond: Cond::Always, reply: SetReply::Ok },
+        Each::Mincrby => Op::Add(number()?),
+        Each::Del => Op::Delete,
+        Each::Exists => Op::Exists,
+    })
+}
+
+/// An option is this word, in any case.
+fn is(argument: &[u8], word: &str) -> bool {
+    argument.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// A key that a task takes with it.
+fn key(call: &Call<'_>, index: usize) -> Result<Bytes, Fault> {
+    let bytes = call.arg(index);
+    if bytes.len() <= KEY_BYTES_MAX { Ok(bytes.into()) } else { Err(Fault::KeyTooLong) }
 }

@@ -19,6 +19,8 @@ pub struct ClientFilter {
     pub age_min_s: Option<u64>,
     /// `SKIPME yes` (the default of `CLIENT KILL` with filters): not the asking client.
     pub skip_me: bool,
+    /// Not this client, whatever else matches.
+    pub excluded_id: Option<u64>,
     /// `TYPE`: false when only types are asked for that this server has none of (master, replica, pubsub).
     pub type_matches: bool,
 }
@@ -64,6 +66,8 @@ pub enum Task {
     Unwatch,
     /// `EXEC`.
     Exec,
+    /// `EXEC` with a wrong number of arguments: the transaction ends, and this is why.
+    AbortExec(String),
     /// `DISCARD`.
     Discard,
     /// `RESET`.
@@ -118,4 +122,19 @@ pub enum Task {
         /// How long this shard blocks.
         duration_us: u64,
     },
+}
+
+impl Task {
+    /// Whether it changes nothing, however long its reply is.
+    pub fn is_read_only(&self) -> bool {
+        matches!(
+            self,
+            Task::Reply(_)
+                | Task::Keys(_)
+                | Task::Scan { .. }
+                | Task::Info(_)
+                | Task::ClientList(_)
+                | Task::SlowlogGet(_)
+        )
+    }
 }

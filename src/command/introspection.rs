@@ -1,0 +1,226 @@
+//! `COMMAND`: the table, described to programs.
+//!
+//! The shapes are those of Redis 7.0, in RESP2 and RESP3.
+
+use super::docs::{Arg, ArgKind};
+use super::spec::{Access, Keys, Spec};
+use super::{COMMAND_COUNT, Call, Env, Mistake, Task, commands, is, lookup, lookup_full, mistake, subcommand};
+use crate::counters::Fault;
+use crate::glob;
+use crate::resp::encode;
+
+/// `COMMAND`: all, in detail.
+pub fn all(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let mut out = Vec::new();
+    encode::array(&mut out, COMMAND_COUNT);
+    commands().iter().for_each(|spec| describe(&mut out, spec, call.resp3));
+    Ok(Task::Reply(out))
+}
+
+/// `COMMAND COUNT`.
+pub fn count(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    let mut out = Vec::new();
+    encode::integer(&mut out, COMMAND_COUNT as i64);
+    Ok(Task::Reply(out))
+}
+
+/// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`: names, subcommands included.
+pub fn list(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let every = commands().iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let wanted: Vec<&Spec> = match call.count() {
+        2 => every.collect(),
+        5 if is(call.arg(2), "FILTERBY") => {
+            let (kind, argument) = (call.arg(3), call.arg(4));
+            if is(kind, "MODULE") {
+                Vec::new()
+            } else if is(kind, "ACLCAT") {
+                every.filter(|spec| spec.categories().names().any(|name| is(argument, &name[1..]))).collect()
+            } else if is(kind, "PATTERN") {
+                let pattern = argument.to_ascii_lowercase();
+                every.filter(|spec| glob::matches(&pattern, spec.name.as_bytes())).collect()
+            } else {
+                return Err(Fault::Syntax.into());
+            }
+        }
+        _ => return Err(Fault::Syntax.into()),
+    };
+    let mut out = Vec::new();
+    encode::array(&mut out, wanted.len());
+    wanted.iter().for_each(|spec| encode::bulk(&mut out, spec.name.as_bytes()));
+    Ok(Task::Reply(out))
+}
+
+/// `COMMAND INFO [name …]`: null for each that is unknown.
+pub fn info(env: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    if call.count() == 2 {
+        return all(env, call);
+    }
+    let mut out = Vec::new();
+    encode::array(&mut out, call.count() - 2);
+    for at in 2..call.count() {
+        match lookup_full(call.arg(at)) {
+            Some(spec) => describe(&mut out, spec, call.resp3),
+            None => encode::null(&mut out, call.resp3),
+        }
+    }
+    Ok(Task::Reply(out))
+}
+
+/// `COMMAND DOCS [name …]`: what is unknown is left out.
+pub fn docs(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let wanted: Vec<&Spec> = match call.count() {
+        2 => commands().iter().collect(),
+        count => (2..count).filter_map(|at| lookup_full(call.arg(at))).collect(),
+    };
+    let mut out = Vec::new();
+    document_all(&mut out, wanted.into_iter(), call.resp3);
+    Ok(Task::Reply(out))
+}
+
+/// `COMMAND GETKEYS command argument …`.
+pub fn getkeys(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let asked = Call { spans: &call.spans[2..], ..*call };
+    let spec = lookup(asked.arg(0)).and_then(|spec| match spec.subcommands {
+        [] => Some(spec),
+        _ => subcommand(spec, asked.arg(1)),
+    });
+    let spec = spec.ok_or(mistake::fixed("ERR Invalid command specified"))?;
+    if spec.keys == Keys::NONE {
+        return Err(mistake::fixed("ERR The command has no key arguments"));
+    }
+    if !spec.arity_allows(asked.count()) {
+        return Err(mistake::fixed("ERR Invalid number of arguments specified for command"));
+    }
+    let mut out = Vec::new();
+    encode::array(&mut out, spec.keys.positions(asked.count()).count());
+    spec.keys.positions(asked.count()).for_each(|at| encode::bulk(&mut out, asked.arg(at)));
+    Ok(Task::Reply(out))
+}
+
+/// One entry of `COMMAND INFO`.
+fn describe(out: &mut Vec<u8>, spec: &Spec, resp3: bool) {
+    encode::array(out, 10);
+    encode::bulk(out, spec.name.as_bytes());
+    encode::integer(out, spec.arity.into());
+    words(out, spec.flags.names().collect(), resp3);
+    for position in [spec.keys.first, spec.keys.last, spec.keys.step] {
+        encode::integer(out, position.into());
+    }
+    words(out, spec.categories().names().collect(), resp3);
+    encode::set(out, spec.tips.len(), resp3);
+    spec.tips.iter().for_each(|tip| encode::bulk(out, tip.as_bytes()));
+    encode::set(out, spec.access.len(), resp3);
+    for (place, access) in (0..).zip(spec.access) {
+        describe_key(out, spec.keys, place, access, resp3);
+    }
+    encode::set(out, spec.subcommands.len(), resp3);
+    spec.subcommands.iter().for_each(|spec| describe(out, spec, resp3));
+}
+
+/// One key specification: where to start, and how to go on from there.
+fn describe_key(out: &mut Vec<u8>, keys: Keys, place: i16, access: &Access, resp3: bool) {
+    let noted = !access.notes.is_empty();
+    encode::map(out, 3 + usize::from(noted), resp3);
+    if noted {
+        encode::bulk(out, b"notes");
+        encode::bulk(out, access.notes.as_bytes());
+    }
+    encode::bulk(out, b"flags");
+    words(out, access.flags.to_vec(), resp3);
+    encode::bulk(out, b"begin_search");
+    typed(out, "index", &[("index", keys.first + place)], resp3);
+    encode::bulk(out, b"find_keys");
+    let last = if keys.last < 0 { keys.last } else { 0 };
+    typed(out, "range", &[("lastkey", last), ("keystep", keys.step), ("limit", 0)], resp3);
+}
+
+fn typed(out: &mut Vec<u8>, kind: &str, fields: &[(&str, i16)], resp3: bool) {
+    encode::map(out, 2, resp3);
+    encode::bulk(out, b"type");
+    encode::bulk(out, kind.as_bytes());
+    encode::bulk(out, b"spec");
+    encode::map(out, fields.len(), resp3);
+    for (name, value) in fields {
+        encode::bulk(out, name.as_bytes());
+        encode::integer(out, (*value).into());
+    }
+}
+
+/// A map from names to descriptions.
+fn document_all<'a>(out: &mut Vec<u8>, specs: impl ExactSizeIterator<Item = &'a Spec>, resp3: bool) {
+    encode::map(out, specs.len(), resp3);
+    for spec in specs {
+        encode::bulk(out, spec.name.as_bytes());
+        document(out, spec, resp3);
+    }
+}
+
+/// One entry of `COMMAND DOCS`.
+fn document(out: &mut Vec<u8>, spec: &Spec, resp3: bool) {
+    let docs = &spec.docs;
+    let fields = 4 + usize::from(!docs.arguments.is_empty()) + usize::from(!spec.subcommands.is_empty());
+    encode::map(out, fields, resp3);
+    let texts = [
+        ("summary", docs.summary),
+        ("since", docs.since),
+        ("group", docs.group.name()),
+        ("complexity", docs.complexity),
+    ];
+    for (name, text) in texts {
+        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, text.as_bytes());
+    }
+    if !docs.arguments.is_empty() {
+        encode::bulk(out, b"arguments");
+        document_arguments(out, docs.arguments, resp3);
+    }
+    if !spec.subcommands.is_empty() {
+        encode::bulk(out, b"subcommands");
+        document_all(out, spec.subcommands.iter(), resp3);
+    }
+}
+
+fn document_arguments(out: &mut Vec<u8>, arguments: &[Arg], resp3: bool) {
+    encode::array(out, arguments.len());
+    for argument in arguments {
+        let flags = [(argument.optional, "optional"), (argument.multiple, "multiple")];
+        let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+        let key_place = if let ArgKind::Key(place) = argument.kind { Some(place) } else { None };
+        let given = [
+            key_place.is_some(),
+            !argument.token.is_empty(),
+            !argument.since.is_empty(),
+            !flags.is_empty(),
+            !argument.parts.is_empty(),
+        ];
+        encode::map(out, 2 + given.into_iter().filter(|given| *given).count(), resp3);
+        encode::bulk(out, b"name");
+        encode::bulk(out, argument.name.as_bytes());
+        encode::bulk(out, b"type");
+        encode::bulk(out, argument.kind.name().as_bytes());
+        if let Some(place) = key_place {
+            encode::bulk(out, b"key_spec_index");
+            encode::integer(out, place.into());
+        }
+        for (name, text) in [("token", argument.token), ("since", argument.since)] {
+            if !text.is_empty() {
+                encode::bulk(out, name.as_bytes());
+                encode::bulk(out, text.as_bytes());
+            }
+        }
+        if !flags.is_empty() {
+            encode::bulk(out, b"flags");
+            words(out, flags, resp3);
+        }
+        if !argument.parts.is_empty() {
+            encode::bulk(out, b"arguments");
+            document_arguments(out, argument.parts, resp3);
+        }
+    }
+}
+
+/// A set of status words.
+fn words(out: &mut Vec<u8>, words: Vec<&str>, resp3: bool) {
+    encode::set(out, words.len(), resp3);
+    words.iter().for_each(|word| encode::simple(out, word));
+}

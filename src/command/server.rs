@@ -1,0 +1,154 @@
+//! The commands about the server: what they ask for is in the [`Task`], and carried out elsewhere.
+
+use super::{Call, Env, Mistake, Task, is, mistake, strings};
+use crate::client::Client;
+use crate::counters::{Fault, Op};
+use crate::resp::{encode, integer};
+
+/// `INFO [section …]`.
+pub fn info(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::Info((1..call.count()).map(|at| text(call.arg(at)).to_lowercase()).collect()))
+}
+
+/// `CONFIG GET pattern [pattern …]`.
+pub fn config_get(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::ConfigGet((2..call.count()).map(|at| text(call.arg(at))).collect()))
+}
+
+/// `CONFIG SET name value [name value …]`.
+pub fn config_set(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    if call.count() % 2 == 1 {
+        return Err(Fault::Syntax.into());
+    }
+    let pairs = (2..call.count()).step_by(2).map(|at| (text(call.arg(at)).to_lowercase(), text(call.arg(at + 1))));
+    Ok(Task::ConfigSet(pairs.collect()))
+}
+
+/// `CONFIG RESETSTAT`.
+pub fn config_resetstat(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::ConfigResetStat)
+}
+
+/// `TIME`.
+pub fn time(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::Time)
+}
+
+/// `SLOWLOG GET [count]`: 10 without a count.
+pub fn slowlog_get(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let count = match call.count() {
+        2 => 10,
+        3 => integer::parse(call.arg(2))
+            .filter(|count| *count >= -1)
+            .ok_or(mistake::fixed("ERR count should be greater than or equal to -1"))?,
+        _ => return Err(mistake::subcommand_syntax(call)),
+    };
+    Ok(Task::SlowlogGet(count))
+}
+
+/// `SLOWLOG LEN`.
+pub fn slowlog_len(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::SlowlogLen)
+}
+
+/// `SLOWLOG RESET`.
+pub fn slowlog_reset(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::SlowlogReset)
+}
+
+/// `MEMORY USAGE key [SAMPLES count]`. A counter has nothing to sample.
+pub fn memory_usage(call: &Call<'_>) -> Result<Op, Mistake> {
+    for at in (3..call.count()).step_by(2) {
+        if !is(call.arg(at), "SAMPLES") || at + 1 == call.count() || strings::value(call.arg(at + 1))? < 0 {
+            return Err(Fault::Syntax.into());
+        }
+    }
+    Ok(Op::Usage)
+}
+
+/// `MEMORY STATS`.
+pub fn memory_stats(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::MemoryStats)
+}
+
+/// `MEMORY DOCTOR`.
+pub fn memory_doctor(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::MemoryDoctor)
+}
+
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`.
+pub fn shutdown(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let (mut save, mut nosave, mut hurry, mut abort) = (false, false, false, false);
+    for at in 1..call.count() {
+        let option = call.arg(at);
+        let seen = if is(option, "SAVE") {
+            &mut save
+        } else if is(option, "NOSAVE") {
+            &mut nosave
+        } else if is(option, "NOW") || is(option, "FORCE") {
+            &mut hurry
+        } else if is(option, "ABORT") {
+            &mut abort
+        } else {
+            return Err(Fault::Syntax.into());
+        };
+        *seen = true;
+    }
+    if (save && nosave) || (abort && (save || nosave || hurry)) {
+        return Err(Fault::Syntax.into());
+    }
+    Ok(Task::Shutdown { abort })
+}
+
+/// `DEBUG SLEEP seconds`, where the server allows it.
+pub fn debug(env: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    if !env.debug {
+        return Err(mistake::fixed(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
+             a local connection, otherwise you need to set this option in the configuration file, and then restart the \
+             server.",
+        ));
+    }
+    if call.count() != 3 || !is(call.arg(1), "SLEEP") {
+        return Err(mistake::subcommand_syntax(call));
+    }
+    let seconds = std::str::from_utf8(call.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
+    let seconds = seconds
+        .filter(|seconds| (0.0..=SLEEP_SECONDS_MAX).contains(seconds))
+        .ok_or(mistake::fixed("ERR value is not a valid float"))?;
+    Ok(Task::DebugSleep { duration_us: (seconds * 1e6) as u64 })
+}
+
+/// `FUNCTION FLUSH [ASYNC | SYNC]`: there are none.
+pub fn function_flush(_: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
+    match call.count() {
+        2 => {}
+        3 if is_flush_mode(call.arg(2)) => {}
+        3 => return Err(mistake::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
+        _ => return Err(mistake::subcommand_syntax(call)),
+    }
+    encode::simple(out, "OK");
+    Ok(())
+}
+
+/// `SCRIPT FLUSH [ASYNC | SYNC]`: there are none.
+pub fn script_flush(_: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
+    match call.count() {
+        2 => {}
+        3 if is_flush_mode(call.arg(2)) => {}
+        _ => return Err(mistake::fixed("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
+    }
+    encode::simple(out, "OK");
+    Ok(())
+}
+
+/// Longest `DEBUG SLEEP`: an hour.
+const SLEEP_SECONDS_MAX: f64 = 3_600.0;
+
+fn is_flush_mode(argument: &[u8]) -> bool {
+    is(argument, "ASYNC") || is(argument, "SYNC")
+}
+
+fn text(argument: &[u8]) -> String {
+    String::from_utf8_lossy(argument).into_owned()
+}
