@@ -1,0 +1,137 @@
+//! Requests between `MULTI` and `EXEC`: kept as they came, to be executed as if they came then.
+//!
+//! Invariant: what is queued is whole requests, or the transaction is aborted and nothing is queued. The bytes of all
+//! queues of a shard are bounded.
+
+use bytes::BufMut;
+
+use super::stream::Argument;
+use super::{Parsing, State, Status, Step};
+use crate::command::{Call, Keys, Mistake, Run, Spec, mistake};
+use crate::counters::Fault;
+use crate::limits::{HEADER_BYTES_MAX, QUEUE_BYTES_MAX};
+use crate::resp::encode;
+use crate::slot;
+
+/// A request does not fit the queue of its transaction.
+const QUEUE_FULL: Mistake =
+    mistake::fixed("ERR transaction queue is full: at most 1 MiB of commands, all clients' together 16 MiB a shard");
+
+impl Parsing<'_> {
+    /// Queue a whole request.
+    pub(super) fn queue(&mut self, spec: &'static Spec, call: &Call<'_>) -> Step {
+        let bytes_max: usize = call.spans.iter().map(|span| span.len as usize + 2 * HEADER_BYTES_MAX).sum();
+        let room = self.reserve_queue(bytes_max);
+        let Some(transaction) = self.session.client.transaction.as_mut().filter(|_| room) else {
+            return self.refuse(QUEUE_FULL);
+        };
+        if !transaction.aborted {
+            encode::array(&mut transaction.queue, call.count());
+            for span in call.spans {
+                encode::bulk(&mut transaction.queue, span.of(call.input));
+            }
+            transaction.command_count += 1;
+            match spec.run {
+                Run::Task(_) if spec.keys == Keys::NONE => transaction.all_shards = true,
+                _ => {
+                    for position in spec.keys.positions(call.count()) {
+                        transaction.shards.insert(self.around.map.shard_of(slot::of(call.arg(position))));
+                    }
+                }
+            }
+        }
+        let quiet = self.take_quiet();
+        self.window.push_text(quiet, |out| encode::simple(out, "QUEUED"));
+        Ok(())
+    }
+
+    pub(super) fn begin_queue(&mut self, spec: &'static Spec, count: u32, head: &[u8], end: usize) -> Step {
+        let left_count = count - 1;
+        self.at = end;
+        if !self.reserve_queue(head.len()) {
+            self.session.state = State::Skip { left_count };
+            return self.refuse(QUEUE_FULL);
+        }
+        if let Some(transaction) = self.session.client.transaction.as_mut() {
+            if !transaction.aborted {
+                transaction.queue.put_slice(head);
+            }
+            transaction.command_count += 1;
+        }
+        let _ = spec;
+        self.session.state = State::Queue { left_count };
+        Ok(())
+    }
+
+    /// Queue the arguments of a streaming command that have arrived.
+    pub(super) fn queue_arguments(&mut self, mut left_count: u32, input: &[u8]) -> Step {
+        while left_count > 0 {
+            let mut end = self.at;
+            let mistake = match self.next_bulk(input, &mut end)? {
+                Argument::Whole(span) => {
+                    if self.reserve_queue(end - self.at) {
+                        if let Some(transaction) =
+                            self.session.client.transaction.as_mut().filter(|queued| !queued.aborted)
+                        {
+                            transaction.queue.put_slice(&input[self.at..end]);
+                            // Values are routed too: a shard too many in the set is only a shard that waits.
+                            transaction.shards.insert(self.around.map.shard_of(slot::of(span.of(input))));
+                        }
+                        None
+                    } else {
+                        Some(QUEUE_FULL)
+                    }
+                }
+                Argument::Long { len } => {
+                    self.skip(len)?;
+                    Some(Mistake::from(Fault::ArgumentTooLong))
+                }
+            };
+            self.at = end;
+            left_count -= 1;
+            self.session.state = State::Queue { left_count };
+            if let Some(mistake) = mistake {
+                self.session.state = if left_count > 0 { State::Skip { left_count } } else { State::Start };
+                return self.refuse(mistake);
+            }
+        }
+        if !self.window.has_room(2) {
+            return Err(Status::WindowFull);
+        }
+        self.session.state = State::Start;
+        let quiet = self.take_quiet();
+        self.window.push_text(quiet, |out| encode::simple(out, "QUEUED"));
+        Ok(())
+    }
+
+    /// Make room for `bytes` more in the queue; false when a limit is in the way.
+    fn reserve_queue(&mut self, bytes: usize) -> bool {
+        let Some(transaction) = self.session.client.transaction.as_mut() else { return false };
+        if transaction.aborted {
+            return !transaction.full;
+        }
+        let needed_bytes = transaction.queue.len() + bytes;
+        let capacity_before = transaction.queue.capacity();
+        if needed_bytes <= capacity_before {
+            return true;
+        }
+        let capacity = needed_bytes.max(2 * capacity_before).min(QUEUE_BYTES_MAX);
+        if needed_bytes > capacity || capacity - capacity_before > self.around.queue_room_bytes.get() {
+            transaction.full = true;
+            return false;
+        }
+        transaction.queue.reserve_exact(capacity - transaction.queue.len());
+        let grown_bytes = transaction.queue.capacity() - capacity_before;
+        self.around.queue_room_bytes.set(self.around.queue_room_bytes.get().saturating_sub(grown_bytes));
+        true
+    }
+
+    /// The transaction will be refused by `EXEC`; what it has queued is forgotten now.
+    pub(super) fn abort_transaction(&mut self) {
+        if let Some(transaction) = self.session.client.transaction.as_mut() {
+            transaction.aborted = true;
+            self.around.queue_room_bytes.set(self.around.queue_room_bytes.get() + transaction.queue.capacity());
+            transaction.queue = Vec::new();
+        }
+    }
+}
