@@ -1,2 +1,35 @@
-//! The `tallyring` binary.
-fn main() {}
+//! The `tallyring` binary: which subcommand, and how the process ends.
+//!
+//! Exit codes: 0 all went well; 1 the machine refuses (one line on standard error: cause and remedy); 2 wrong flags or
+//! configuration.
+
+use std::process::ExitCode;
+
+use tallyring::cli::{self, Invocation};
+use tallyring::config::{Config, Options};
+use tallyring::host::{self, Host};
+use tallyring::startup::StartError;
+use tallyring::{logging, server};
+
+fn main() -> ExitCode {
+    let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
+        Invocation::Serve(options) => serve(*options),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tallyring: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn serve(options: Options) -> Result<(), StartError> {
+    host::raise_soft_limits();
+    let config = Config::resolve(options, &Host::read())?;
+    logging::start(config.log_level);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    server::run(config)
+}

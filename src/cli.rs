@@ -1,0 +1,75 @@
+//! The command line: subcommands, and which flags and file a configuration comes from.
+//!
+//! The flags themselves are [`Options`], which are also the keys of the file. Nothing here knows the machine or checks
+//! a value against another; that is [`Config::resolve`](crate::config::Config::resolve).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::Options;
+use crate::startup::StartError;
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  tallyring serve
+  tallyring serve --port 6380 --threads 4 --pin 2-5 --maxmemory 4gb
+  tallyring serve --config /etc/tallyring.toml --log-level debug";
+
+/// A counter server for Linux that speaks the Redis protocol.
+#[derive(Debug, Parser)]
+#[command(name = "tallyring", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve counters to Redis clients
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+}
+
+/// The flags of `tallyring serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Read options from this TOML file: each key is named as its flag; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// All that can stand in the file too.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// `tallyring serve`, with what the flags and the file say together.
+    Serve(Box<Options>),
+}
+
+/// Read a command line, the program's name first, and the file that it names.
+///
+/// As is the custom, `--help`, `--version` and flags that do not parse print their text and end the process, with 0 or
+/// 2.
+pub fn read<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> Result<Invocation, StartError> {
+    match Cli::command().try_get_matches_from(arguments) {
+        Ok(matches) => invocation(&matches),
+        Err(error) => error.exit(),
+    }
+}
+
+/// What parsed flags ask for: reads the file that they name, and lets the flags win over it.
+pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
+    let Cli { command: Command::Serve(serve) } = Cli::from_arg_matches(matches).expect("the flags were parsed");
+    let Some(path) = serve.config else { return Ok(Invocation::Serve(Box::new(serve.options))) };
+    let mut options = Options::read_file(&path)?;
+    let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
+    // No flag has a default value of its own, so only those that were given replace what the file says.
+    options.update_from_arg_matches(flags).expect("the flags were parsed");
+    Ok(Invocation::Serve(Box::new(options)))
+}
