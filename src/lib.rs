@@ -1,7 +1,32 @@
-//! Tallyring: a counter server for Linux that speaks the Redis protocol.
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+// Files are in the order of a request.
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod limits;
+pub mod logging;
+pub mod startup;
+
+pub mod accept;
+pub mod buffers;
+pub mod clock;
+pub mod connection;
+pub mod lend;
+pub mod mesh;
+pub mod server;
+pub mod shard;
+pub mod socket;
 
 pub mod client;
 pub mod command;
 pub mod counters;
-pub mod limits;
+pub mod glob;
+pub mod resp;
+pub mod session;
 pub mod slot;
+
+pub mod info;
+pub mod process;
+pub mod stats;
+pub mod tasks;

@@ -1,0 +1,196 @@
+//! Listening sockets, and handing what they accept to the shard with the fewest connections.
+//!
+//! One shard accepts for all. Accepting is a plain system call once the ring has said that there is something to
+//! accept: the socket stays an ordinary one until the shard that will serve it takes it over.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use tracing::warn;
+
+use crate::config::Config;
+use crate::server::refusal;
+use crate::shard::{Accepted, AcceptedSocket, Shard};
+use crate::socket;
+use crate::startup::{StartError, classify_bind_error, classify_unix_socket_error, clear_unix_socket_path};
+
+/// Connections that are accepted before others get a turn.
+const ACCEPT_COUNT_MAX: usize = 64;
+
+/// How long accepting rests when the system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP, and where.
+    Tcp(TcpListener, SocketAddr),
+    /// Unix, and where.
+    Unix(UnixListener, PathBuf),
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listener::Tcp(_, address) => write!(f, "{address}"),
+            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Listener {
+    /// The TCP port.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listener::Tcp(_, address) => Some(address.port()),
+            Listener::Unix(..) => None,
+        }
+    }
+
+    /// The same socket, for another owner.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Listener> {
+        Ok(match self {
+            Listener::Tcp(listener, address) => Listener::Tcp(listener.try_clone()?, *address),
+            Listener::Unix(listener, path) => Listener::Unix(listener.try_clone()?, path.clone()),
+        })
+    }
+
+    fn accept(&self) -> io::Result<(AcceptedSocket, Option<SocketAddr>)> {
+        match self {
+            Listener::Tcp(listener, _) => {
+                let (stream, peer) = listener.accept()?;
+                let local = stream.local_addr()?;
+                Ok((AcceptedSocket::Tcp(stream, peer, local), Some(peer)))
+            }
+            Listener::Unix(listener, _) => Ok((AcceptedSocket::Unix(listener.accept()?.0), None)),
+        }
+    }
+
+    fn fd(&self) -> i32 {
+        match self {
+            Listener::Tcp(listener, _) => listener.as_raw_fd(),
+            Listener::Unix(listener, _) => listener.as_raw_fd(),
+        }
+    }
+}
+
+/// Listen wherever the configuration says.
+///
+/// # Errors
+/// A port that is taken, an address that is not there, a path that cannot be used.
+pub fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    // With port 0 the system chooses for the first address, and the others follow it.
+    let mut port = config.port;
+    for address in &config.bind {
+        let listener = listen_tcp(*address, port, config.tcp_backlog)
+            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port)))?;
+        port = listener.port().unwrap_or(port);
+        listeners.push(listener);
+    }
+    if let Some(path) = &config.unixsocket {
+        clear_unix_socket_path(path)?;
+        let listener = listen_unix(path.clone(), config).map_err(|error| classify_unix_socket_error(error, path))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn listen_tcp(address: IpAddr, port: u16, backlog: u32) -> io::Result<Listener> {
+    let address = SocketAddr::new(address, port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog as i32)?;
+    socket.set_nonblocking(true)?;
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr()?;
+    Ok(Listener::Tcp(listener, address))
+}
+
+fn listen_unix(path: PathBuf, config: &Config) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(&path)?)?;
+    if let Some(mode) = config.unixsocketperm {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+    }
+    socket.listen(config.tcp_backlog as i32)?;
+    socket.set_nonblocking(true)?;
+    Ok(Listener::Unix(UnixListener::from(socket), path))
+}
+
+/// Accept for as long as the server runs.
+pub async fn accept(shard: Rc<Shard>, listener: Listener) {
+    loop {
+        if socket::readable(listener.fd()).await.is_err() {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        for _ in 0..ACCEPT_COUNT_MAX {
+            match listener.accept() {
+                Ok((socket, peer)) => place(&shard, socket, peer).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // It was gone before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!("cannot accept: {error}; raise the limit of descriptors (ulimit -n) or lower maxclients");
+                    tokio::time::sleep(ACCEPT_PAUSE * 50).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Refuse a connection, or hand it to the shard with the fewest.
+async fn place(shard: &Rc<Shard>, mut socket: AcceptedSocket, peer: Option<SocketAddr>) {
+    let live = shard.live();
+    if let Some(text) = refusal(&shard.shared, &live, peer) {
+        shard.shared.reject();
+        refuse(&mut socket, text);
+        return;
+    }
+    if let AcceptedSocket::Tcp(stream, ..) = &socket {
+        // A connection that is gone already fails here and ends with its first receive.
+        let _ = stream.set_nodelay(true);
+        if live.tcp_keepalive_s > 0 {
+            let time = Duration::from_secs(live.tcp_keepalive_s.into());
+            let interval = Duration::from_secs((live.tcp_keepalive_s / 3).max(1).into());
+            let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(3);
+            let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+        }
+    }
+    let (target, id) = shard.shared.place_client();
+    let mut accepted = Box::new(Accepted { socket, id });
+    if target == shard.index {
+        return shard.start(*accepted);
+    }
+    while let Err(back) = shard.hand_over(target, accepted) {
+        accepted = back;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn refuse(socket: &mut AcceptedSocket, text: &str) {
+    // One try: a new socket's send buffer is empty, and who does not take it is not waited for.
+    let _ = match socket {
+        AcceptedSocket::Tcp(stream, ..) => {
+            stream.set_nonblocking(true).and_then(|()| stream.write_all(text.as_bytes()))
+        }
+        AcceptedSocket::Unix(stream) => stream.set_nonblocking(true).and_then(|()| stream.write_all(text.as_bytes())),
+    };
+}

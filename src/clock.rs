@@ -1,0 +1,56 @@
+//! The time of a shard: one reading of the monotonic clock gives both the time since the start and the Unix time.
+//!
+//! The offset between the two is renewed by the shard's tick, so that a change of the wall clock is followed within it.
+
+use std::cell::Cell;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    /// Unix time in nanoseconds at `start`, as far as is known.
+    start_unix_ns: Cell<i128>,
+}
+
+/// One reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Nanoseconds since the shard started; never goes back.
+    pub ns: u64,
+    /// Unix time in milliseconds.
+    pub unix_ms: i64,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock::new()
+    }
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn new() -> Clock {
+        let clock = Clock { start: Instant::now(), start_unix_ns: Cell::new(0) };
+        clock.renew();
+        clock
+    }
+
+    /// Read the wall clock anew.
+    pub fn renew(&self) {
+        let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
+        self.start_unix_ns.set(unix_ns - self.start.elapsed().as_nanos() as i128);
+    }
+
+    /// The time.
+    pub fn now(&self) -> Moment {
+        let ns = self.start.elapsed().as_nanos() as u64;
+        Moment { ns, unix_ms: ((self.start_unix_ns.get() + i128::from(ns)) / 1_000_000) as i64 }
+    }
+
+    /// Unix time in microseconds, for `TIME`.
+    pub fn unix_us(&self) -> i64 {
+        self.renew();
+        ((self.start_unix_ns.get() + self.start.elapsed().as_nanos() as i128) / 1_000) as i64
+    }
+}

@@ -1,0 +1,224 @@
+//! One client's connection: idle, or at work.
+//!
+//! An idle connection waits for its socket (to be readable, or writable if replies are left over) and holds nothing but
+//! itself and what is parked: no fixed buffer, no window, and a task of a few hundred bytes. When its socket is ready,
+//! one of the shard's workers takes it over ([`work`]), and works until it has nothing to do and buffers are short, or
+//! until its client stalls. There are as many workers as fixed buffers, made when the shard starts.
+
+mod display;
+mod work;
+
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::client::Client;
+use crate::server::PauseKind;
+use crate::session::Session;
+use crate::shard::{Accepted, Shard};
+use crate::socket::{READABLE, Socket, WRITABLE};
+use crate::tasks;
+
+pub use work::work;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// A request, without a buffer.
+    Readable,
+    /// Its client to read, without a buffer: replies are parked.
+    Writable,
+    /// The end of a pause; requests are parked.
+    Pause(PauseKind),
+    /// Nothing of its client: a worker is at work.
+    AtWork,
+    /// A request, with a buffer in the kernel's hands.
+    Receive,
+    /// Its client to read, with a buffer in the kernel's hands.
+    Send,
+}
+
+/// Bytes that a connection which waits has left over.
+#[derive(Debug, Default)]
+pub struct Parked {
+    /// Received and not consumed.
+    pub input: Box<[u8]>,
+    /// Encoded and not sent.
+    pub output: Vec<u8>,
+}
+
+impl Parked {
+    /// How many bytes are parked.
+    pub fn bytes(&self) -> usize {
+        self.input.len() + self.output.capacity()
+    }
+}
+
+/// The connection is over; its client is not told more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over;
+
+/// See the module.
+pub struct Connection {
+    /// The shard that it lives on.
+    pub shard: Rc<Shard>,
+    /// The socket.
+    pub socket: Socket,
+    /// Everything but I/O.
+    pub session: RefCell<Session>,
+    /// When it was accepted, in the shard's nanoseconds.
+    pub created_ns: u64,
+    /// When something was last received.
+    pub active_ns: Cell<u64>,
+    /// Since when it waits.
+    pub waiting_since_ns: Cell<u64>,
+    /// Since when a request has been unfinished; 0 when none is.
+    pub unfinished_since_ns: Cell<u64>,
+    /// Since when replies have been unsent; 0 when none are.
+    pub unsent_since_ns: Cell<u64>,
+    /// What it waits for.
+    pub waiting: Cell<Waiting>,
+    /// The last command's index in the table; `u16::MAX` before the first.
+    pub last_command: Cell<u16>,
+    /// Left over while it waits. The shard counts these bytes.
+    pub parked: RefCell<Parked>,
+    place: Cell<u32>,
+    ended: Cell<bool>,
+    worked: Cell<Option<Result<(), Over>>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Connection {
+    /// Serve an accepted socket on this shard until it ends.
+    pub fn start(shard: &Rc<Shard>, accepted: Accepted) {
+        let authenticated = shard.live().requirepass.is_none();
+        let client = Client { id: accepted.id, authenticated, ..Client::default() };
+        let now = shard.clock.now();
+        let connection = Rc::new(Connection {
+            shard: shard.clone(),
+            socket: Socket::from(accepted.socket),
+            session: RefCell::new(Session::new(client)),
+            created_ns: now.ns,
+            active_ns: Cell::new(now.ns),
+            waiting_since_ns: Cell::new(now.ns),
+            unfinished_since_ns: Cell::new(0),
+            unsent_since_ns: Cell::new(0),
+            waiting: Cell::new(Waiting::Readable),
+            last_command: Cell::new(u16::MAX),
+            parked: RefCell::default(),
+            place: Cell::new(0),
+            ended: Cell::new(false),
+            worked: Cell::new(None),
+            waker: Cell::new(None),
+        });
+        let place = shard.clients.borrow_mut().insert(connection.clone());
+        connection.place.set(u32::try_from(place).expect("fewer clients than descriptors"));
+        shard.stats.borrow_mut().connection_count += 1;
+        if shard.stopping.get() {
+            connection.stop_reading();
+        }
+        tokio_uring::spawn(connection.serve());
+    }
+
+    /// End it: what is being received or sent is broken off, and what is parked is dropped.
+    pub fn end(&self) {
+        self.ended.set(true);
+        if !matches!(self.waiting.get(), Waiting::AtWork | Waiting::Receive | Waiting::Send) {
+            self.unpark();
+        }
+        self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Whether it has been ended.
+    pub fn is_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Answer what has been received, then end.
+    pub fn stop_reading(&self) {
+        self.socket.shutdown(Shutdown::Read);
+    }
+
+    /// Take its buffers back from the kernel, where it waits with one. What is in them will be parked.
+    pub fn recall(self: &Rc<Self>) {
+        if matches!(self.waiting.get(), Waiting::Receive | Waiting::Send) {
+            // It is not recalled again before it has come back.
+            self.waiting.set(Waiting::AtWork);
+            let connection = self.clone();
+            tokio_uring::spawn(async move { connection.socket.cancel().await });
+        }
+    }
+
+    /// Say what it waits for from now on.
+    fn wait_for(&self, waiting: Waiting) {
+        self.waiting.set(waiting);
+        self.waiting_since_ns.set(self.shard.clock.now().ns);
+    }
+
+    /// Put bytes aside for as long as it waits.
+    fn park(&self, input: &[u8], output: Vec<u8>) {
+        let parked = Parked { input: input.into(), output };
+        let bytes = parked.bytes();
+        let before = self.parked.replace(parked);
+        assert_eq!(before.bytes(), 0, "what was parked is taken before more is");
+        self.shard.add_parked(bytes);
+    }
+
+    /// Take what was put aside.
+    fn unpark(&self) -> Parked {
+        let parked = std::mem::take(&mut *self.parked.borrow_mut());
+        self.shard.sub_parked(parked.bytes());
+        parked
+    }
+
+    /// The task of the connection.
+    async fn serve(self: Rc<Self>) {
+        while !self.ended.get() {
+            let ready = match self.waiting.get() {
+                Waiting::Readable => self.socket.ready(READABLE).await,
+                Waiting::Writable => self.socket.ready(WRITABLE).await,
+                Waiting::Pause(kind) => {
+                    Box::pin(self.shard.shared.until_unpaused(kind)).await;
+                    Ok(())
+                }
+                waiting => unreachable!("a worker left its connection in {waiting:?}"),
+            };
+            if ready.is_err() || self.ended.get() {
+                continue;
+            }
+            self.waiting.set(Waiting::AtWork);
+            self.shard.hand_to_worker(self.clone());
+            if self.has_worked().await.is_err() {
+                break;
+            }
+        }
+        if !self.session.borrow().client.watched.is_empty() {
+            Box::pin(tasks::forget_watches(&self)).await;
+        }
+        self.session.borrow_mut().end_transaction(&self.shard.queue_room_bytes);
+        self.unpark();
+        self.socket.shutdown(Shutdown::Both);
+        self.shard.clients.borrow_mut().remove(self.place.get() as usize);
+        self.shard.shared.client_left(self.shard.index);
+    }
+
+    /// Until the worker is through with it.
+    async fn has_worked(&self) -> Result<(), Over> {
+        std::future::poll_fn(|cx| match self.worked.take() {
+            Some(worked) => Poll::Ready(worked),
+            None => {
+                self.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn set_worked(&self, worked: Result<(), Over>) {
+        self.worked.set(Some(worked));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}

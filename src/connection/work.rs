@@ -1,0 +1,422 @@
+//! A connection at work: receive → parse → execute → encode → send, again and again.
+//!
+//! Everything that one receive brought is executed and answered before the next. While a client does not read its
+//! replies, its requests are not read.
+//!
+//! A worker waits for its client only in a receive or a send, with a fixed buffer and no window. Either may be recalled
+//! when buffers run short: what the buffers held is parked, and the connection is idle again. So no client can keep
+//! from others what they all need.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use tokio_uring::buf::BoundedBuf;
+use tokio_uring::buf::fixed::FixedBuf;
+
+use super::{Connection, Over, Parked, Waiting};
+use crate::buffers::Purpose;
+use crate::clock::Moment;
+use crate::command::{Env, Task};
+use crate::limits::{FIXED_BUFFER_BYTES, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX};
+use crate::server::{Live, PauseKind};
+use crate::session::{Calls, Status, Surroundings};
+use crate::shard::{Shard, Turn};
+use crate::socket::CANCELED;
+use crate::tasks;
+
+/// Replies are sent when less room than this is left for those of the next window: what a quarter of one takes.
+const ROOM_BYTES_MIN: usize = SHORT_REPLY_BYTES_MAX + WINDOW_ITEM_COUNT_MAX / 4 * SHORT_OUTCOME_BYTES_MAX;
+
+/// Why a connection is no longer at work.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// It waits; `waiting` says for what.
+    Idle(Waiting),
+    /// It has ended.
+    Over,
+}
+
+/// What a worker holds for its connection.
+#[derive(Default)]
+struct Io {
+    input: Option<FixedBuf>,
+    /// Received bytes in `input`.
+    received: usize,
+    /// Consumed bytes in `input`.
+    consumed: usize,
+    output: Option<FixedBuf>,
+    /// Encoded bytes in `output`.
+    encoded: usize,
+    /// The commands whose replies have not been sent: recorded when they are.
+    calls: [Option<Calls>; 4],
+    /// When the batch was received.
+    batch: Moment,
+}
+
+/// The task of a worker: take over connections that are ready, one after the other, for as long as the shard runs.
+pub async fn work(shard: Rc<Shard>) {
+    loop {
+        let connection = shard.next_job().await;
+        let mut io = Io { batch: shard.clock.now(), ..Io::default() };
+        let Err(rest) = connection.work(&mut io).await;
+        for buffer in [io.input.take(), io.output.take()].into_iter().flatten() {
+            shard.buffers.give_back(buffer);
+        }
+        match rest {
+            Rest::Idle(waiting) => {
+                connection.wait_for(waiting);
+                connection.set_worked(Ok(()));
+            }
+            Rest::Over => connection.set_worked(Err(Over)),
+        }
+    }
+}
+
+impl Connection {
+    /// Work until there is a reason not to.
+    async fn work(&self, io: &mut Io) -> Result<std::convert::Infallible, Rest> {
+        let Parked { input, output } = self.unpark();
+        if !output.is_empty() {
+            // What is not sent this time is parked again, with the input.
+            self.send_parked(io, &input, output).await?;
+        }
+        if !input.is_empty() {
+            let mut buffer = self.shard.lend_buffer(Purpose::Receive).await;
+            buffer[..input.len()].copy_from_slice(&input);
+            io.received = input.len();
+            io.input = Some(buffer);
+            drop(input);
+            self.process(io).await?;
+        }
+        loop {
+            self.receive(io).await?;
+            self.process(io).await?;
+            if io.received == 0 && !self.shard.buffers.are_plenty() {
+                return Err(Rest::Idle(Waiting::Readable));
+            }
+        }
+    }
+
+    /// Receive once, behind the bytes that are there already.
+    async fn receive(&self, io: &mut Io) -> Result<(), Rest> {
+        let shard = &*self.shard;
+        loop {
+            if self.is_ended() {
+                return Err(Rest::Over);
+            }
+            let buffer = match io.input.take() {
+                Some(buffer) => buffer,
+                None => shard.lend_buffer(Purpose::Receive).await,
+            };
+            assert!(io.received < FIXED_BUFFER_BYTES, "the session consumes something of a full buffer");
+            self.wait_for(Waiting::Receive);
+            let (result, slice) = self.socket.read_fixed(buffer.slice(io.received..)).await;
+            self.waiting.set(Waiting::AtWork);
+            io.input = Some(slice.into_inner());
+            match result {
+                Ok(0) => return Err(Rest::Over),
+                Ok(received_bytes) => {
+                    io.received += received_bytes;
+                    io.batch = shard.clock.now();
+                    self.active_ns.set(io.batch.ns);
+                    allow(&self.unfinished_since_ns, received_bytes, io.batch.ns);
+                    shard.stats.borrow_mut().received_bytes += received_bytes as u64;
+                    return Ok(());
+                }
+                Err(error) if error.raw_os_error() == Some(CANCELED) => {
+                    return Err(self.park_all(io, Vec::new(), Waiting::Readable));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Rest::Over),
+            }
+        }
+    }
+
+    /// Execute and answer every complete request that has been received.
+    async fn process(&self, io: &mut Io) -> Result<(), Rest> {
+        let shard = &*self.shard;
+        loop {
+            let live = shard.live();
+            if shard.shared.pause(io.batch.unix_ms) == Some(PauseKind::All) {
+                return self.pause(io, PauseKind::All).await;
+            }
+            if FIXED_BUFFER_BYTES - io.encoded < ROOM_BYTES_MIN {
+                self.flush(io).await?;
+            }
+            let mut turn = shard.turns.lend().await;
+            let status = self.parse(io, &mut turn, &live);
+            let was_empty = turn.window.is_empty();
+            if !was_empty {
+                self.answer(io, &mut turn).await;
+            }
+            match status {
+                Status::NeedInput => {
+                    shard.turns.give_back(turn);
+                    break;
+                }
+                Status::WindowFull => {
+                    shard.turns.give_back(turn);
+                    if was_empty {
+                        assert!(io.encoded > 0, "an empty window and an empty buffer have room");
+                        self.flush(io).await?;
+                    }
+                }
+                Status::Paused => {
+                    shard.turns.give_back(turn);
+                    return self.pause(io, PauseKind::Writes).await;
+                }
+                Status::Task { task, command, quiet } => Box::pin(self.run(io, *task, command, quiet, turn)).await?,
+                Status::End => {
+                    shard.turns.give_back(turn);
+                    self.flush(io).await?;
+                    return Err(Rest::Over);
+                }
+            }
+        }
+        self.flush(io).await?;
+        self.compact(io);
+        Ok(())
+    }
+
+    /// Move what is left over to the front of the buffer.
+    fn compact(&self, io: &mut Io) {
+        let left_bytes = io.received - io.consumed;
+        let within_request = left_bytes > 0 || self.session.borrow().is_within_request();
+        match (within_request, self.unfinished_since_ns.get()) {
+            (true, 0) => self.unfinished_since_ns.set(io.batch.ns),
+            (true, _) => {}
+            (false, _) => self.unfinished_since_ns.set(0),
+        }
+        if let Some(buffer) = io.input.as_mut() {
+            buffer.copy_within(io.consumed..io.received, 0);
+        }
+        (io.received, io.consumed) = (left_bytes, 0);
+    }
+
+    /// Fill the window.
+    fn parse(&self, io: &mut Io, turn: &mut Turn, live: &Live) -> Status {
+        let shard = &*self.shard;
+        let now_ms = io.batch.unix_ms;
+        let around = Surroundings {
+            env: Env {
+                password: live.requirepass.as_deref().map(str::as_bytes),
+                debug: shard.shared.config.enable_debug_command,
+            },
+            map: shard.map,
+            seed: shard.seed,
+            now_ms,
+            writes_paused: shard.shared.pause(now_ms).is_some(),
+            queue_room_bytes: &shard.queue_room_bytes,
+        };
+        let room_bytes = FIXED_BUFFER_BYTES - io.encoded;
+        let input = &mut io.input.as_mut().expect("there is input to parse")[..io.received];
+        let (spans, window) = (&mut shard.spans.borrow_mut(), &mut turn.window);
+        self.session.borrow_mut().parse(input, &mut io.consumed, spans, window, room_bytes, &around)
+    }
+
+    /// Execute the window and encode its replies.
+    async fn answer(&self, io: &mut Io, turn: &mut Turn) {
+        let shard = &*self.shard;
+        let input = io.input.as_ref().expect("the window points into it");
+        shard.execute(turn, input, io.batch.unix_ms, false).await;
+        let mut buffer = match io.output.take() {
+            Some(buffer) => buffer,
+            None => shard.lend_buffer(Purpose::Send).await,
+        };
+        let mut room = &mut buffer[io.encoded..];
+        let room_bytes = room.len();
+        turn.window.encode(&mut self.session.borrow_mut().totals, &mut room);
+        io.encoded += room_bytes - room.len();
+        io.output = Some(buffer);
+        let mut stats = shard.stats.borrow_mut();
+        stats.error_count += turn.window.error_count();
+        for calls in turn.window.calls() {
+            stats.count(*calls);
+            self.last_command.set(calls.command);
+            if let Some(calls) = io.note(*calls) {
+                stats.record(calls, shard.clock.now().ns - io.batch.ns);
+            }
+        }
+        turn.window.clear(false, 0);
+    }
+
+    /// Carry out a task and send its reply.
+    async fn run(&self, io: &mut Io, task: Task, command: u16, quiet: bool, mut turn: Turn) -> Result<(), Rest> {
+        let shard = &*self.shard;
+        let started = shard.clock.now();
+        self.last_command.set(command);
+        let mut reply = Vec::new();
+        let large = tasks::may_be_long(self, &task);
+        if large {
+            shard.large_replies.lend().await;
+        }
+        tasks::run(self, task, &mut turn, &mut reply).await;
+        turn.window.clear(false, 0);
+        shard.turns.give_back(turn);
+        {
+            let mut stats = shard.stats.borrow_mut();
+            let calls = Calls { command, count: 1 };
+            stats.count(calls);
+            stats.error_count += u64::from(reply.first() == Some(&b'-'));
+            let duration_ns = shard.clock.now().ns - started.ns;
+            stats.record(calls, duration_ns);
+            stats.note_slow(self, command, started.unix_ms, duration_ns);
+        }
+        let replied = if quiet { Ok(()) } else { self.reply(io, reply).await };
+        if large {
+            shard.large_replies.give_back(());
+        }
+        replied
+    }
+
+    /// Encode bytes that may be too many for the output buffer; what does not fit any more is sent.
+    async fn reply(&self, io: &mut Io, mut reply: Vec<u8>) -> Result<(), Rest> {
+        let mut encoded_bytes = 0;
+        while encoded_bytes < reply.len() {
+            encoded_bytes += self.append(io, &reply[encoded_bytes..]).await;
+            if encoded_bytes < reply.len() {
+                self.flush_before(io, &mut reply, &mut encoded_bytes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Send what was parked; `input` is parked again with what is left of it, if something is.
+    async fn send_parked(&self, io: &mut Io, input: &[u8], mut output: Vec<u8>) -> Result<(), Rest> {
+        let mut sent_bytes = 0;
+        while sent_bytes < output.len() {
+            sent_bytes += self.append(io, &output[sent_bytes..]).await;
+            if let Err(rest) = self.flush_before(io, &mut output, &mut sent_bytes).await {
+                if matches!(rest, Rest::Idle(_)) {
+                    let Parked { output, .. } = self.unpark();
+                    self.park(input, output);
+                }
+                return Err(rest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copy what fits into the output buffer.
+    async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
+        let mut buffer = match io.output.take() {
+            Some(buffer) => buffer,
+            None => self.shard.lend_buffer(Purpose::Send).await,
+        };
+        let count = bytes.len().min(FIXED_BUFFER_BYTES - io.encoded);
+        buffer[io.encoded..][..count].copy_from_slice(&bytes[..count]);
+        io.encoded += count;
+        io.output = Some(buffer);
+        count
+    }
+
+    /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
+    async fn flush_before(&self, io: &mut Io, rest: &mut Vec<u8>, at: &mut usize) -> Result<(), Rest> {
+        match self.send(io).await {
+            Ok(()) => Ok(()),
+            Err(unsent) => {
+                let mut output = unsent?;
+                rest.drain(..*at);
+                output.append(rest);
+                Err(self.park_all(io, output, Waiting::Writable))
+            }
+        }
+    }
+
+    /// Send what is encoded.
+    async fn flush(&self, io: &mut Io) -> Result<(), Rest> {
+        match self.send(io).await {
+            Ok(()) => Ok(()),
+            Err(unsent) => Err(self.park_all(io, unsent?, Waiting::Writable)),
+        }
+    }
+
+    /// Send what is encoded, all of it, and give the buffer back. `Err(Ok(bytes))`: recalled, and so much is unsent.
+    async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
+        let shard = &*self.shard;
+        let Some(mut buffer) = io.output.take() else { return Ok(()) };
+        let mut sent_bytes = 0;
+        let mut outcome = Ok(());
+        while sent_bytes < io.encoded {
+            self.wait_for(Waiting::Send);
+            let (result, slice) = self.socket.write_fixed(buffer.slice(sent_bytes..io.encoded)).await;
+            self.waiting.set(Waiting::AtWork);
+            buffer = slice.into_inner();
+            match result {
+                Ok(count) if count > 0 => {
+                    sent_bytes += count;
+                    allow(&self.unsent_since_ns, count, shard.clock.now().ns);
+                }
+                Err(error) if error.raw_os_error() == Some(CANCELED) && !self.is_ended() => {
+                    if self.unsent_since_ns.get() == 0 {
+                        self.unsent_since_ns.set(self.waiting_since_ns.get());
+                    }
+                    outcome = Err(Ok(buffer[sent_bytes..io.encoded].to_vec()));
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => {
+                    outcome = Err(Err(Rest::Over));
+                    break;
+                }
+            }
+        }
+        if outcome.is_ok() {
+            self.unsent_since_ns.set(0);
+        }
+        shard.buffers.give_back(buffer);
+        io.encoded = 0;
+        let mut stats = shard.stats.borrow_mut();
+        stats.sent_bytes += sent_bytes as u64;
+        let duration_ns = shard.clock.now().ns - io.batch.ns;
+        for calls in io.calls.iter_mut().filter_map(Option::take) {
+            stats.record(calls, duration_ns);
+        }
+        outcome
+    }
+
+    /// Answer what can be answered, then wait for the end of a pause.
+    async fn pause(&self, io: &mut Io, kind: PauseKind) -> Result<(), Rest> {
+        self.flush(io).await?;
+        Err(self.park_all(io, Vec::new(), Waiting::Pause(kind)))
+    }
+
+    /// Put everything aside and be idle.
+    fn park_all(&self, io: &mut Io, output: Vec<u8>, waiting: Waiting) -> Rest {
+        let input = match &io.input {
+            Some(buffer) => &buffer[io.consumed..io.received],
+            None => &[],
+        };
+        self.park(input, output);
+        Rest::Idle(waiting)
+    }
+}
+
+/// A client that moves is given time: what stalls is taken to have begun later, a second for each 16 KiB.
+fn allow(since_ns: &Cell<u64>, moved_bytes: usize, now_ns: u64) {
+    if since_ns.get() > 0 {
+        let allowed_ns = moved_bytes as u64 * (1_000_000_000 / FIXED_BUFFER_BYTES as u64);
+        since_ns.set((since_ns.get() + allowed_ns).min(now_ns));
+    }
+}
+
+impl Io {
+    /// Remember calls until they are sent. Those for which there is no place come back.
+    fn note(&mut self, calls: Calls) -> Option<Calls> {
+        for place in &mut self.calls {
+            match place {
+                Some(noted) if noted.command == calls.command => {
+                    noted.count += calls.count;
+                    return None;
+                }
+                Some(_) => {}
+                None => {
+                    *place = Some(calls);
+                    return None;
+                }
+            }
+        }
+        Some(calls)
+    }
+}

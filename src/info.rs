@@ -1,0 +1,278 @@
+//! The text of `INFO` and what `MEMORY` answers, from the reports of all shards.
+//!
+//! Fields have the names that clients and exporters read in Redis; what this server has not is either absent or has the
+//! one value that is true here.
+
+use std::fmt::Write;
+
+use crate::command::REDIS_VERSION;
+use crate::resp::encode;
+use crate::server::Shared;
+use crate::stats::Report;
+
+/// The sections of `INFO` without an argument, in their order.
+const DEFAULT_SECTIONS: [&str; 10] =
+    ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules", "errorstats", "cluster"];
+
+/// The text of the named sections; none named: the default ones.
+pub fn render(sections: &[String], shared: &Shared, report: &Report) -> String {
+    let wants = |name: &str| match sections {
+        [] => true,
+        sections => sections.iter().any(|section| match section.as_str() {
+            "everything" | "all" => true,
+            "default" => DEFAULT_SECTIONS.contains(&name) || name == "keyspace",
+            section => section == name,
+        }),
+    };
+    let everything = sections.iter().any(|section| matches!(section.as_str(), "all" | "everything"));
+    let mut text = String::new();
+    let order = DEFAULT_SECTIONS.iter().copied().chain(["commandstats", "latencystats", "keyspace"]);
+    for name in order.filter(|name| wants(name)) {
+        let on_demand = matches!(name, "commandstats" | "latencystats");
+        if on_demand && !everything && !sections.iter().any(|section| section == name) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        section(&mut text, name, shared, report);
+    }
+    text
+}
+
+fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
+    match name {
+        "server" => server(text, shared),
+        "clients" => clients(text, shared, report),
+        "memory" => memory(text, shared, report),
+        "persistence" => persistence(text),
+        "stats" => stats(text, shared, report),
+        "replication" => replication(text, shared),
+        "cpu" => cpu(text),
+        "modules" => title(text, "Modules"),
+        "errorstats" => title(text, "Errorstats"),
+        "cluster" => {
+            title(text, "Cluster");
+            field(text, "cluster_enabled", 0);
+        }
+        "commandstats" => command_stats(text, report),
+        "latencystats" => latency_stats(text, report),
+        "keyspace" => keyspace(text, report),
+        _ => {}
+    }
+}
+
+fn title(text: &mut String, name: &str) {
+    let _ = write!(text, "# {name}\r\n");
+}
+
+fn field(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(text, "{name}:{value}\r\n");
+}
+
+fn server(text: &mut String, shared: &Shared) {
+    title(text, "Server");
+    field(text, "redis_version", REDIS_VERSION);
+    field(text, "tallyring_version", env!("CARGO_PKG_VERSION"));
+    field(text, "redis_mode", "standalone");
+    field(text, "os", &shared.os);
+    field(text, "arch_bits", usize::BITS);
+    field(text, "multiplexing_api", "io_uring");
+    field(text, "process_id", std::process::id());
+    field(text, "run_id", &shared.run_id);
+    field(text, "tcp_port", shared.port());
+    field(text, "server_time_usec", shared.unix_us());
+    let uptime_s = shared.uptime().as_secs();
+    field(text, "uptime_in_seconds", uptime_s);
+    field(text, "uptime_in_days", uptime_s / 86_400);
+    field(text, "hz", 10);
+    field(text, "executable", &shared.executable);
+    field(text, "config_file", &shared.config_file);
+    field(text, "io_threads_active", u8::from(shared.config.threads > 1));
+    field(text, "shards", shared.config.threads);
+}
+
+fn clients(text: &mut String, shared: &Shared, report: &Report) {
+    title(text, "Clients");
+    field(text, "connected_clients", report.client_count);
+    field(text, "cluster_connections", 0);
+    field(text, "maxclients", shared.read_live().1.maxclients);
+    field(text, "client_recent_max_input_buffer", report.input_bytes_max);
+    field(text, "client_recent_max_output_buffer", 0);
+    field(text, "blocked_clients", 0);
+    field(text, "tracking_clients", 0);
+    field(text, "clients_in_timeout_table", 0);
+}
+
+fn memory(text: &mut String, shared: &Shared, report: &Report) {
+    title(text, "Memory");
+    let used = shared.used_bytes(report);
+    let (rss_bytes, peak_bytes) = shared.resident_bytes();
+    let maxmemory = shared.read_live().1.maxmemory_bytes;
+    field(text, "used_memory", used);
+    field(text, "used_memory_human", human(used));
+    field(text, "used_memory_rss", rss_bytes);
+    field(text, "used_memory_rss_human", human(rss_bytes));
+    field(text, "used_memory_peak", peak_bytes);
+    field(text, "used_memory_peak_human", human(peak_bytes));
+    field(text, "used_memory_overhead", used.saturating_sub(report.counter_bytes));
+    field(text, "used_memory_startup", used.saturating_sub(report.counter_bytes));
+    field(text, "used_memory_dataset", report.counter_bytes);
+    field(text, "total_system_memory", shared.system_memory_bytes);
+    field(text, "total_system_memory_human", human(shared.system_memory_bytes));
+    field(text, "used_memory_ceiling", shared.ceiling_bytes());
+    field(text, "fixed_buffers", report.buffer_count);
+    field(text, "fixed_buffers_lent", report.lent_count);
+    field(text, "fixed_buffers_recalled", report.recall_count);
+    field(text, "mem_clients_normal", report.parked_bytes);
+    field(text, "parked_bytes", report.parked_bytes);
+    field(text, "transaction_queue_bytes", report.queue_bytes);
+    field(text, "maxmemory", maxmemory);
+    field(text, "maxmemory_human", human(maxmemory));
+    field(text, "maxmemory_policy", "noeviction");
+    field(text, "mem_fragmentation_ratio", format!("{:.2}", rss_bytes as f64 / used.max(1) as f64));
+    field(text, "mem_allocator", "libc");
+}
+
+fn persistence(text: &mut String) {
+    title(text, "Persistence");
+    field(text, "loading", 0);
+    field(text, "async_loading", 0);
+    field(text, "rdb_changes_since_last_save", 0);
+    field(text, "rdb_bgsave_in_progress", 0);
+    field(text, "rdb_last_save_time", 0);
+    field(text, "rdb_last_bgsave_status", "ok");
+    field(text, "aof_enabled", 0);
+    field(text, "aof_rewrite_in_progress", 0);
+    field(text, "aof_last_write_status", "ok");
+}
+
+fn stats(text: &mut String, shared: &Shared, report: &Report) {
+    title(text, "Stats");
+    field(text, "total_connections_received", report.connection_count);
+    field(text, "total_commands_processed", report.command_count);
+    field(text, "instantaneous_ops_per_sec", report.commands_per_second);
+    field(text, "total_net_input_bytes", report.received_bytes);
+    field(text, "total_net_output_bytes", report.sent_bytes);
+    field(text, "rejected_connections", shared.rejected_count());
+    field(text, "expired_keys", report.expired_count);
+    field(text, "evicted_keys", 0);
+    field(text, "evicted_clients", report.evicted_count);
+    field(text, "keyspace_hits", report.hit_count);
+    field(text, "keyspace_misses", report.miss_count);
+    field(text, "pubsub_channels", 0);
+    field(text, "pubsub_patterns", 0);
+    field(text, "latest_fork_usec", 0);
+    field(text, "total_error_replies", report.error_count);
+}
+
+fn replication(text: &mut String, shared: &Shared) {
+    title(text, "Replication");
+    field(text, "role", "master");
+    field(text, "connected_slaves", 0);
+    field(text, "master_failover_state", "no-failover");
+    field(text, "master_replid", &shared.run_id);
+    field(text, "master_repl_offset", 0);
+    field(text, "second_repl_offset", -1);
+    field(text, "repl_backlog_active", 0);
+}
+
+fn cpu(text: &mut String) {
+    title(text, "CPU");
+    let (user_s, system_s) = crate::process::cpu_seconds();
+    field(text, "used_cpu_sys", format!("{system_s:.6}"));
+    field(text, "used_cpu_user", format!("{user_s:.6}"));
+}
+
+fn command_stats(text: &mut String, report: &Report) {
+    title(text, "Commandstats");
+    for (name, command) in report.called() {
+        let total_us = command.total_ns / 1_000;
+        let each_us = command.total_ns as f64 / 1_000.0 / command.call_count as f64;
+        let value = format!(
+            "calls={},usec={total_us},usec_per_call={each_us:.2},rejected_calls=0,failed_calls=0",
+            command.call_count
+        );
+        field(text, &format!("cmdstat_{name}"), value);
+    }
+}
+
+fn latency_stats(text: &mut String, report: &Report) {
+    title(text, "Latencystats");
+    for (name, command) in report.called() {
+        let Some(latency_ns) = &command.latency_ns else { continue };
+        let at = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1_000.0;
+        let value = format!("p50={:.3},p99={:.3},p99.9={:.3}", at(0.5), at(0.99), at(0.999));
+        field(text, &format!("latency_percentiles_usec_{name}"), value);
+    }
+}
+
+fn keyspace(text: &mut String, report: &Report) {
+    title(text, "Keyspace");
+    if report.key_count > 0 {
+        field(text, "db0", format!("keys={},expires={},avg_ttl=0", report.key_count, report.expiring_count));
+    }
+}
+
+/// `MEMORY STATS`: a map.
+pub fn memory_stats(shared: &Shared, report: &Report, resp3: bool, out: &mut Vec<u8>) {
+    let used = shared.used_bytes(report);
+    let (rss_bytes, peak_bytes) = shared.resident_bytes();
+    let keys = report.key_count;
+    let per_key_bytes = report.counter_bytes.checked_div(keys).unwrap_or(0);
+    let mut rows: Vec<(&str, u64)> = vec![
+        ("peak.allocated", peak_bytes),
+        ("total.allocated", used),
+        ("startup.allocated", used.saturating_sub(report.counter_bytes)),
+        ("keys.count", keys),
+        ("keys.bytes-per-key", per_key_bytes),
+        ("dataset.bytes", report.counter_bytes),
+        ("transactions.queued", report.queue_bytes),
+        ("clients.normal", report.parked_bytes),
+        ("fixed-buffers.count", report.buffer_count),
+        ("fixed-buffers.lent", report.lent_count),
+        ("resident", rss_bytes),
+    ];
+    rows.extend(shared.plan_parts());
+    encode::map(out, rows.len(), resp3);
+    for (name, bytes) in rows {
+        encode::bulk(out, name.as_bytes());
+        encode::integer(out, bytes as i64);
+    }
+}
+
+/// `MEMORY DOCTOR`: what an operator should know.
+pub fn memory_doctor(shared: &Shared, report: &Report) -> String {
+    let maxmemory = shared.read_live().1.maxmemory_bytes;
+    let mut text = String::new();
+    if maxmemory > 0 && report.counter_bytes * 10 > maxmemory * 9 {
+        let _ = writeln!(
+            text,
+            "The counters take {} of {} ('maxmemory'): new ones will soon be refused. Raise it with CONFIG SET maxmemory, or let counters expire.",
+            human(report.counter_bytes),
+            human(maxmemory)
+        );
+    }
+    if report.lent_count * 10 > report.buffer_count * 9 {
+        let _ = writeln!(
+            text,
+            "{} of {} fixed buffers are lent: clients send slowly or do not read. CLIENT LIST shows which.",
+            report.lent_count, report.buffer_count
+        );
+    }
+    if text.is_empty() {
+        text.push_str("Memory is as it should be: everything but the counters was reserved at start-up.\n");
+    }
+    text
+}
+
+fn human(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "K", "M", "G"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes}B") } else { format!("{value:.2}{unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.2}T")
+}

@@ -1,0 +1,311 @@
+//! The mesh: single-producer single-consumer queues from every shard to every other.
+//!
+//! One entry carries all the commands of a window for one shard, and one wake-up goes with it. What is sent is either
+//! a batch of operations, which comes back with its outcomes in the same allocation, or a question ([`Ask`]) of the
+//! rare commands that concern a whole shard.
+//!
+//! Invariant: a queue never fills, because the number of messages under way is bounded by the batches and the
+//! windows that a shard lends out; pushing asserts it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use tokio::sync::Notify;
+
+use crate::counters::{Counters, Entry, Fault, Key, Op, Outcome};
+use crate::limits::{
+    FIXED_BUFFER_BYTES, MESH_BATCH_COUNT_MAX, MESH_CONNECTION_COUNT_MAX, WINDOW_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
+};
+use crate::session::{Routed, WARM_ITEM_COUNT_MIN};
+use crate::shard::Accepted;
+use crate::stats::Report;
+
+/// Operations of one window for one shard, and their outcomes.
+#[derive(Debug)]
+pub struct Batch {
+    /// The time of the window, Unix milliseconds.
+    pub now_ms: i64,
+    /// It belongs to a transaction that holds the shard.
+    pub holder: bool,
+    entries: Vec<BatchEntry>,
+    key_bytes: Vec<u8>,
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Debug)]
+struct BatchEntry {
+    hash: u64,
+    op: Op,
+    key_start: u32,
+    key_len: u16,
+    slot: u16,
+    item: u16,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch {
+            now_ms: 0,
+            holder: false,
+            entries: Vec::with_capacity(WINDOW_ITEM_COUNT_MAX),
+            key_bytes: Vec::with_capacity(FIXED_BUFFER_BYTES),
+            outcomes: Vec::with_capacity(WINDOW_ITEM_COUNT_MAX),
+        }
+    }
+}
+
+impl Batch {
+    /// What one takes, with everything that belongs to it.
+    pub const BYTES: usize = size_of::<Batch>()
+        + WINDOW_ITEM_COUNT_MAX * (size_of::<BatchEntry>() + size_of::<Outcome>())
+        + FIXED_BUFFER_BYTES;
+
+    /// Forget everything.
+    pub fn clear(&mut self, now_ms: i64, holder: bool) {
+        self.now_ms = now_ms;
+        self.holder = holder;
+        self.entries.clear();
+        self.key_bytes.clear();
+        self.outcomes.clear();
+    }
+
+    /// Append an operation.
+    pub fn push(&mut self, routed: &Routed<'_>) {
+        let key_start = self.key_bytes.len() as u32;
+        self.key_bytes.extend_from_slice(routed.key.bytes);
+        self.entries.push(BatchEntry {
+            hash: routed.key.hash,
+            op: routed.op,
+            key_start,
+            key_len: routed.key.bytes.len() as u16,
+            slot: routed.key.slot,
+            item: routed.item,
+        });
+    }
+
+    /// Execute every operation, in order.
+    pub fn execute(&mut self, counters: &mut Counters) {
+        assert!(self.outcomes.is_empty());
+        let key = |entry: &BatchEntry| {
+            let bytes = &self.key_bytes[entry.key_start as usize..][..usize::from(entry.key_len)];
+            Key { bytes, hash: entry.hash, slot: entry.slot }
+        };
+        if self.entries.len() >= WARM_ITEM_COUNT_MIN {
+            counters.warm(self.entries.iter().map(key));
+        }
+        for entry in &self.entries {
+            self.outcomes.push(counters.apply(key(entry), entry.op, self.now_ms));
+        }
+    }
+
+    /// The outcomes, each with the item of the window that it belongs to.
+    pub fn outcomes(&self) -> impl Iterator<Item = (u16, Outcome)> {
+        assert_eq!(self.outcomes.len(), self.entries.len());
+        self.entries.iter().map(|entry| entry.item).zip(self.outcomes.iter().copied())
+    }
+}
+
+/// What a shard can be asked by another's task.
+#[derive(Debug)]
+pub enum Ask {
+    /// Let no one but the asker touch the counters until it releases them. Answered when it is so.
+    Hold,
+    /// The asker's hold is over.
+    Release,
+    /// How many counters there are.
+    KeyCount,
+    /// Forget all counters.
+    Flush,
+    /// The keys from a cursor on.
+    Scan {
+        /// As [`Counters::scan`](crate::counters::Counters::scan) returned it.
+        cursor: u64,
+        /// About how many to visit.
+        count: u64,
+        /// Only those that match.
+        pattern: Option<Box<[u8]>>,
+    },
+    /// Any key.
+    Random(u64),
+    /// The entry of a key, left where it is.
+    Entry(Box<[u8]>),
+    /// The entry of a key, taken out.
+    Take(Box<[u8]>),
+    /// Put an entry in, whatever was there.
+    Put(Box<[u8]>, Entry),
+    /// Watch a key.
+    Watch(Box<[u8]>),
+    /// How often a watched key has changed.
+    WatchedVersion(Box<[u8]>),
+    /// Watch a key no more.
+    Unwatch(Box<[u8]>),
+    /// Statistics.
+    Report,
+    /// Set the statistics to zero.
+    ResetStats,
+    /// Lines of `CLIENT LIST`.
+    Clients(crate::command::ClientFilter),
+    /// End the clients that match.
+    KillClients(crate::command::ClientFilter),
+    /// The slow log's newest entries.
+    Slowlog(usize),
+    /// Empty the slow log.
+    SlowlogReset,
+}
+
+/// What a shard answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// A number of things.
+    Count(u64),
+    /// Keys, and where to go on; a cursor of 0 says that this shard is through.
+    Keys {
+        /// The next cursor within this shard, or 0.
+        cursor: u64,
+        /// The keys that matched.
+        keys: Vec<Box<[u8]>>,
+    },
+    /// A key.
+    Key(Option<Box<[u8]>>),
+    /// An entry.
+    Entry(Option<Entry>),
+    /// It was put, or there was no room.
+    Put(Result<(), Fault>),
+    /// Statistics.
+    Report(Box<Report>),
+    /// Text lines.
+    Text(String),
+    /// Entries of the slow log.
+    Slowlog(Vec<crate::stats::SlowEntry>),
+}
+
+/// One entry of a queue.
+pub enum Message {
+    /// Operations to execute. Comes back as [`Message::Executed`].
+    Execute {
+        /// Who asks.
+        from: u16,
+        /// Where the asker waits.
+        waiter: u32,
+        /// The operations.
+        batch: Box<Batch>,
+    },
+    /// Operations that were executed.
+    Executed {
+        /// Where the asker waits.
+        waiter: u32,
+        /// With their outcomes.
+        batch: Box<Batch>,
+    },
+    /// A question.
+    Ask {
+        /// Who asks.
+        from: u16,
+        /// Where the asker waits.
+        waiter: u32,
+        /// The asker holds this shard.
+        holder: bool,
+        /// The question.
+        ask: Box<Ask>,
+    },
+    /// Its answer.
+    Answer {
+        /// Where the asker waits.
+        waiter: u32,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// A connection to be served.
+    Accepted(Box<Accepted>),
+}
+
+/// One shard's ends of the queues.
+pub struct Mesh {
+    own: usize,
+    to: RefCell<Vec<Option<Producer<Message>>>>,
+    from: RefCell<Vec<Option<Consumer<Message>>>>,
+    wakes: Arc<Vec<Notify>>,
+}
+
+impl Mesh {
+    /// The ends of all shards, in their order.
+    pub fn between(shard_count: usize) -> Vec<Mesh> {
+        let wakes: Arc<Vec<Notify>> = Arc::new((0..shard_count).map(|_| Notify::new()).collect());
+        let mut meshes: Vec<Mesh> = (0..shard_count)
+            .map(|own| Mesh {
+                own,
+                to: RefCell::new((0..shard_count).map(|_| None).collect()),
+                from: RefCell::new((0..shard_count).map(|_| None).collect()),
+                wakes: wakes.clone(),
+            })
+            .collect();
+        for source in 0..shard_count {
+            for target in (0..shard_count).filter(|target| *target != source) {
+                let (producer, consumer) = RingBuffer::new(queue_capacity(shard_count));
+                meshes[source].to.get_mut()[target] = Some(producer);
+                meshes[target].from.get_mut()[source] = Some(consumer);
+            }
+        }
+        meshes
+    }
+
+    /// Put a message into the queue to `target`. Nobody is woken: see [`Mesh::wake`].
+    pub fn push(&self, target: usize, message: Message) {
+        assert_ne!(target, self.own);
+        let mut to = self.to.borrow_mut();
+        let queue = to[target].as_mut().expect("there is a queue to every other shard");
+        assert!(queue.push(message).is_ok(), "the queue to shard {target} is full, which its bound excludes");
+    }
+
+    /// Hand over a connection, unless too many are under way.
+    ///
+    /// # Errors
+    /// The connection, when there is no room for now.
+    pub fn push_accepted(&self, target: usize, accepted: Box<Accepted>) -> Result<(), Box<Accepted>> {
+        let mut to = self.to.borrow_mut();
+        let queue = to[target].as_mut().expect("there is a queue to every other shard");
+        if queue.slots() <= queue_capacity(self.wakes.len()) - MESH_CONNECTION_COUNT_MAX {
+            return Err(accepted);
+        }
+        assert!(queue.push(Message::Accepted(accepted)).is_ok());
+        Ok(())
+    }
+
+    /// Wake a shard.
+    pub fn wake(&self, target: usize) {
+        self.wakes[target].notify_one();
+    }
+
+    /// Wait until somebody wakes this shard.
+    pub async fn woken(&self) {
+        self.wakes[self.own].notified().await;
+    }
+
+    /// The wake-ups of all shards, for threads that are none.
+    pub fn wakes(&self) -> Arc<Vec<Notify>> {
+        self.wakes.clone()
+    }
+
+    /// The next message from `source`.
+    pub fn pop(&self, source: usize) -> Option<Message> {
+        self.from.borrow_mut()[source].as_mut()?.pop().ok()
+    }
+}
+
+/// Batches that a shard lends out besides those for a transaction that holds others: enough for every other shard.
+pub fn batch_count(shard_count: usize) -> usize {
+    if shard_count == 1 { 0 } else { MESH_BATCH_COUNT_MAX.max(shard_count) }
+}
+
+/// Bytes of all queues together.
+pub fn queue_bytes(shard_count: usize) -> usize {
+    shard_count * (shard_count - 1) * queue_capacity(shard_count) * size_of::<Message>()
+}
+
+/// Each shard's requests to the other, its answers to the other's, and connections handed over.
+fn queue_capacity(shard_count: usize) -> usize {
+    2 * (batch_count(shard_count) + shard_count + WINDOW_COUNT_MAX) + MESH_CONNECTION_COUNT_MAX
+}

@@ -1,0 +1,95 @@
+//! The parked store of a shard: how many bytes its waiting connections have left over, and who goes when it is full.
+//!
+//! Invariant: after every change the parked bytes are within the limit, or nobody is left who could go.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::Shard;
+use crate::config::{ByteCount, Config};
+use crate::connection::{Connection, Waiting};
+
+/// Least time between two lines about clients that had to go, in nanoseconds.
+const LOG_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// The accounts.
+#[derive(Debug)]
+pub(super) struct Parked {
+    bytes: Cell<usize>,
+    max_bytes: usize,
+    evicted_count: Cell<u64>,
+    logged_ns: Cell<u64>,
+    unlogged_count: Cell<u64>,
+}
+
+impl Parked {
+    pub(super) fn new(config: &Config) -> Parked {
+        let share_bytes = config.maxmemory_clients_bytes / config.threads as u64;
+        Parked {
+            bytes: Cell::new(0),
+            max_bytes: usize::try_from(share_bytes).unwrap_or(usize::MAX),
+            evicted_count: Cell::new(0),
+            logged_ns: Cell::new(0),
+            unlogged_count: Cell::new(0),
+        }
+    }
+}
+
+impl Shard {
+    /// Bytes that waiting connections have left over.
+    pub fn parked_bytes(&self) -> usize {
+        self.parked.bytes.get()
+    }
+
+    /// Clients that had to go for others.
+    pub fn evicted_count(&self) -> u64 {
+        self.parked.evicted_count.get()
+    }
+
+    /// A connection has put bytes aside. When that is too much, who has stalled longest goes.
+    pub fn add_parked(&self, bytes: usize) {
+        self.parked.bytes.set(self.parked.bytes.get() + bytes);
+        while self.parked.bytes.get() > self.parked.max_bytes {
+            let Some(connection) = self.longest_stalled() else { break };
+            self.evict(&connection, "the parked store (maxmemory-clients) is full");
+        }
+    }
+
+    /// A connection has taken its bytes back, or is gone.
+    pub fn sub_parked(&self, bytes: usize) {
+        let before = self.parked.bytes.get();
+        assert!(bytes <= before, "what is taken was put there");
+        self.parked.bytes.set(before - bytes);
+    }
+
+    /// End a client for the sake of others.
+    pub fn evict(&self, connection: &Connection, why: &str) {
+        connection.end();
+        self.parked.evicted_count.set(self.parked.evicted_count.get() + 1);
+        let now_ns = self.clock.now().ns;
+        let since_ns = now_ns - self.parked.logged_ns.get();
+        if self.parked.logged_ns.get() != 0 && since_ns < LOG_INTERVAL_NS {
+            return self.parked.unlogged_count.set(self.parked.unlogged_count.get() + 1);
+        }
+        self.parked.logged_ns.set(now_ns);
+        let others_count = self.parked.unlogged_count.take();
+        let waited_s = (now_ns - connection.waiting_since_ns.get()) / 1_000_000_000;
+        warn!(
+            "disconnected {} (id {}) after it stalled for {waited_s} s: {why}; {} parked, and {others_count} more clients since the last such line",
+            connection.address(),
+            connection.session.borrow().client.id,
+            ByteCount(self.parked.bytes.get() as u64),
+        );
+    }
+
+    fn longest_stalled(&self) -> Option<Rc<Connection>> {
+        let clients = self.clients.borrow();
+        let stalled = clients.iter().map(|(_, connection)| connection).filter(|connection| {
+            let waits = matches!(connection.waiting.get(), Waiting::Readable | Waiting::Writable);
+            waits && !connection.is_ended() && connection.parked.borrow().bytes() > 0
+        });
+        stalled.min_by_key(|connection| connection.waiting_since_ns.get()).cloned()
+    }
+}

@@ -1,0 +1,170 @@
+//! What a shard does besides requests: expiry, time limits, taking buffers back, and telling about itself.
+
+use std::fmt::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio_uring::buf::fixed::FixedBuf;
+
+use super::Shard;
+use crate::buffers::Purpose;
+use crate::command::ClientFilter;
+use crate::connection::Waiting;
+use crate::limits::QUEUES_BYTES_MAX;
+use crate::server::Live;
+use crate::stats::Report;
+
+/// How often upkeep is done.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How soon it is done again while there is much to expire.
+const TICK_BEHIND: Duration = Duration::from_millis(5);
+
+/// Entries that the sweep visits at a time, and how long it goes on in one tick.
+const SWEEP_ENTRY_COUNT: usize = 256;
+const SWEEP_NS_MAX: u64 = 1_000_000;
+
+/// How long a client may leave a fixed buffer in the kernel's hands while they are short, and while they are plenty.
+const STALL_NS_MAX: u64 = 100_000_000;
+const IDLE_NS_MAX: u64 = NS_PER_S;
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Buffers that are taken back at once.
+const RECALL_COUNT_MAX: usize = 64;
+
+impl Shard {
+    /// Upkeep, for as long as the shard runs.
+    pub async fn tick(self: Rc<Self>) {
+        let mut behind = false;
+        loop {
+            tokio::time::sleep(if behind { TICK_BEHIND } else { TICK }).await;
+            self.clock.renew();
+            let now = self.clock.now();
+            behind = self.sweep();
+            {
+                let live = self.live();
+                let mut stats = self.stats.borrow_mut();
+                stats.sample(now.ns);
+                stats.set_slow_limits(live.slowlog_slower_than_us, live.slowlog_count_max);
+                drop(stats);
+                self.end_overdue(&live, now.ns);
+            }
+            self.publish_memory();
+            self.update_room();
+            let stall_ns_max = if self.buffers.are_plenty() { IDLE_NS_MAX } else { STALL_NS_MAX };
+            self.recall(now.ns.saturating_sub(stall_ns_max), |waiting| {
+                matches!(waiting, Waiting::Receive | Waiting::Send)
+            });
+        }
+    }
+
+    /// Remove counters that have expired. True when there were too many for one tick.
+    fn sweep(&self) -> bool {
+        if self.hold.held.get() {
+            return true;
+        }
+        let start = self.clock.now();
+        let mut counters = self.counters.borrow_mut();
+        loop {
+            let removed_count = counters.sweep(start.unix_ms, SWEEP_ENTRY_COUNT);
+            if removed_count < SWEEP_ENTRY_COUNT / 4 {
+                return false;
+            }
+            if self.clock.now().ns - start.ns > SWEEP_NS_MAX {
+                return true;
+            }
+        }
+    }
+
+    /// End connections that take longer than they may: idle, with a request unfinished, with replies unread, or
+    /// without the password.
+    fn end_overdue(&self, live: &Live, now_ns: u64) {
+        let is_over = |since_ns: u64, limit_s: u32| {
+            limit_s > 0 && since_ns > 0 && now_ns.saturating_sub(since_ns) > u64::from(limit_s) * NS_PER_S
+        };
+        for (_, connection) in self.clients.borrow().iter().filter(|(_, connection)| !connection.is_ended()) {
+            let waiting = connection.waiting.get();
+            let idle = matches!(waiting, Waiting::Receive | Waiting::Readable);
+            let unsent_since_ns = match waiting {
+                Waiting::Send if connection.unsent_since_ns.get() == 0 => connection.waiting_since_ns.get(),
+                _ => connection.unsent_since_ns.get(),
+            };
+            if is_over(unsent_since_ns, live.reply_timeout_s) {
+                self.evict(connection, "its replies stayed unread (reply-timeout)");
+            } else if idle && is_over(connection.unfinished_since_ns.get(), live.request_timeout_s) {
+                self.evict(connection, "its request stayed unfinished (request-timeout)");
+            } else if !connection.session.borrow().client.authenticated
+                && is_over(connection.created_ns, live.auth_timeout_s)
+            {
+                self.evict(connection, "it gave no password (auth-timeout)");
+            } else if idle && is_over(connection.active_ns.get(), live.timeout_s) {
+                connection.end();
+            }
+        }
+    }
+
+    /// A fixed buffer. When they run short, those that idle connections hold are taken back first.
+    pub async fn lend_buffer(&self, purpose: Purpose) -> FixedBuf {
+        if !self.buffers.are_plenty() && self.buffers.free_count() < self.buffers.total_count() * 3 / 8 {
+            self.recall(u64::MAX, |waiting| waiting == Waiting::Receive);
+        }
+        self.buffers.lend(purpose).await
+    }
+
+    /// Take back buffers that have been in the kernel's hands since before `until_ns`.
+    fn recall(&self, until_ns: u64, is_due: impl Fn(Waiting) -> bool) {
+        let clients = self.clients.borrow();
+        let due = clients
+            .iter()
+            .filter(|(_, connection)| is_due(connection.waiting.get()) && connection.waiting_since_ns.get() < until_ns);
+        let mut recalled_count = 0;
+        for (_, connection) in due.take(RECALL_COUNT_MAX) {
+            connection.recall();
+            recalled_count += 1;
+        }
+        self.stats.borrow_mut().recall_count += recalled_count;
+    }
+
+    /// Read no more requests: what has been received is answered, then the connections end.
+    pub fn stop_reading(&self) {
+        self.stopping.set(true);
+        self.clients.borrow().iter().for_each(|(_, connection)| connection.stop_reading());
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let counters = self.counters.borrow();
+        let clients = self.clients.borrow();
+        let unparsed = clients.iter().map(|(_, connection)| connection.parked.borrow().input.len() as u64);
+        Report {
+            key_count: counters.key_count(),
+            expiring_count: counters.expiring_count(),
+            counter_bytes: counters.bytes(),
+            hit_count: counters.stats().hits,
+            miss_count: counters.stats().misses,
+            expired_count: counters.stats().expired,
+            buffer_count: self.buffers.total_count() as u64,
+            lent_count: (self.buffers.total_count() - self.buffers.free_count()) as u64,
+            queue_bytes: (QUEUES_BYTES_MAX - self.queue_room_bytes.get().min(QUEUES_BYTES_MAX)) as u64,
+            client_count: clients.len() as u64,
+            parked_bytes: self.parked_bytes() as u64,
+            evicted_count: self.evicted_count(),
+            input_bytes_max: unparsed.max().unwrap_or(0),
+            ..self.stats.borrow().report()
+        }
+    }
+
+    pub(super) fn client_lines(&self, filter: &ClientFilter) -> String {
+        let mut lines = String::new();
+        for (_, connection) in self.clients.borrow().iter().filter(|(_, connection)| connection.matches(filter)) {
+            let _ = writeln!(lines, "{}", connection.line());
+        }
+        lines
+    }
+
+    pub(super) fn kill_clients(&self, filter: &ClientFilter) -> u64 {
+        let clients = self.clients.borrow();
+        let matching = clients.iter().filter(|(_, connection)| connection.matches(filter));
+        matching.map(|(_, connection)| connection.end()).count() as u64
+    }
+}

@@ -1,0 +1,205 @@
+//! The commands that take more than their session: other shards, the settings, the clock, the other clients.
+//!
+//! Each runs after everything before it in its pipeline has been answered, and appends exactly one reply.
+
+mod clients;
+mod keys;
+mod settings;
+mod transaction;
+
+use crate::command::Task;
+use crate::connection::Connection;
+use crate::info;
+use crate::limits::{LARGE_REPLY_BYTES_MAX, SMALL_QUEUE_BYTES_MAX};
+use crate::mesh::{Answer, Ask};
+use crate::resp::encode;
+use crate::shard::Turn;
+use crate::stats::Report;
+
+pub use transaction::forget_watches;
+
+/// Where a task runs: its connection, where it waits, and whether its transaction holds the shards.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    connection: &'a Connection,
+    waiter: u32,
+    holder: bool,
+}
+
+impl Place<'_> {
+    /// Ask one shard.
+    async fn ask(self, shard: usize, ask: Ask) -> Answer {
+        self.connection.shard.ask(self.waiter, shard, self.holder, ask).await
+    }
+
+    /// Ask every shard, one after the other.
+    async fn ask_all(self, ask: impl Fn() -> Ask, mut each: impl FnMut(Answer)) {
+        for shard in 0..self.shard_count() {
+            each(self.ask(shard, ask()).await);
+        }
+    }
+
+    fn shard_count(self) -> usize {
+        self.connection.shard.map.shard_count()
+    }
+
+    fn resp3(self) -> bool {
+        self.connection.session.borrow().client.resp3
+    }
+}
+
+/// Carry out a task and append its reply.
+///
+/// The caller holds one of the shard's `large_replies` if [`may_be_long`].
+pub async fn run(connection: &Connection, task: Task, turn: &mut Turn, out: &mut Vec<u8>) {
+    let place = Place { connection, waiter: turn.waiter, holder: false };
+    match task {
+        Task::Exec => transaction::exec(place, turn, out).await,
+        task => run_plain(place, task, out).await,
+    }
+}
+
+/// Whether the reply may be so long that few may gather such at a time.
+pub fn may_be_long(connection: &Connection, task: &Task) -> bool {
+    match task {
+        Task::Keys(_) | Task::ClientList(_) => true,
+        Task::Exec => {
+            let session = connection.session.borrow();
+            session.client.transaction.as_ref().is_some_and(|queued| queued.queue.len() > SMALL_QUEUE_BYTES_MAX)
+        }
+        _ => false,
+    }
+}
+
+/// Every task but `EXEC`, which runs the others.
+async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
+    let shard = &place.connection.shard;
+    match task {
+        Task::Exec => unreachable!("a transaction is not queued in another"),
+        Task::Reply(reply) => out.extend_from_slice(&reply),
+        Task::DbSize => {
+            let mut key_count = 0;
+            place.ask_all(|| Ask::KeyCount, |answer| key_count += count_of(&answer)).await;
+            encode::integer(out, key_count as i64);
+        }
+        Task::Flush => {
+            place.ask_all(|| Ask::Flush, |_| ()).await;
+            encode::simple(out, "OK");
+        }
+        Task::Keys(pattern) => keys::keys(place, pattern, out).await,
+        Task::Scan { cursor, count, pattern, type_matches } => {
+            keys::scan(place, cursor, count, pattern, type_matches, out).await;
+        }
+        Task::RandomKey => keys::random_key(place, out).await,
+        Task::Rename { from, to, only_absent } => keys::rename(place, from, to, only_absent, out).await,
+        Task::MsetNx(pairs) => keys::mset_nx(place, pairs, out).await,
+        Task::Watch(keys) => transaction::watch(place, keys, out).await,
+        Task::Unwatch => {
+            transaction::unwatch(place).await;
+            encode::simple(out, "OK");
+        }
+        Task::AbortExec(why) => {
+            transaction::discard(place).await;
+            let why = why.strip_prefix("ERR ").unwrap_or(&why);
+            encode::error(out, &format!("EXECABORT Transaction discarded because of: {why}"));
+        }
+        Task::Discard => {
+            transaction::discard(place).await;
+            encode::simple(out, "OK");
+        }
+        Task::Reset => transaction::reset(place, out).await,
+        Task::Info(sections) => {
+            let report = report(place).await;
+            let text = info::render(&sections, &shard.shared, &report);
+            encode::verbatim(out, "txt", &text, place.resp3());
+        }
+        Task::ClientList(filter) => clients::list(place, filter, out).await,
+        Task::ClientInfo => encode::verbatim(out, "txt", &format!("{}\n", place.connection.line()), place.resp3()),
+        Task::ClientKill { filter, by_address } => clients::kill(place, filter, by_address, out).await,
+        Task::ClientPause { timeout_ms, writes_only } => {
+            shard.shared.set_pause(shard.clock.now().unix_ms, timeout_ms, writes_only);
+            encode::simple(out, "OK");
+        }
+        Task::ClientUnpause => {
+            shard.shared.unpause();
+            encode::simple(out, "OK");
+        }
+        Task::ConfigGet(patterns) => settings::get(place, &patterns, out),
+        Task::ConfigSet(pairs) => settings::set(place, &pairs, out),
+        Task::ConfigResetStat => {
+            place.ask_all(|| Ask::ResetStats, |_| ()).await;
+            shard.shared.reset_stats();
+            encode::simple(out, "OK");
+        }
+        Task::Time => {
+            let unix_us = shard.clock.unix_us();
+            encode::array(out, 2);
+            encode::bulk(out, (unix_us / 1_000_000).to_string().as_bytes());
+            encode::bulk(out, (unix_us % 1_000_000).to_string().as_bytes());
+        }
+        Task::SlowlogGet(count) => clients::slowlog(place, count, out).await,
+        Task::SlowlogLen => {
+            let mut len = 0;
+            let all = || Ask::Slowlog(usize::MAX);
+            place
+                .ask_all(all, |answer| {
+                    if let Answer::Slowlog(entries) = answer {
+                        len += entries.len()
+                    }
+                })
+                .await;
+            encode::integer(out, len as i64);
+        }
+        Task::SlowlogReset => {
+            place.ask_all(|| Ask::SlowlogReset, |_| ()).await;
+            encode::simple(out, "OK");
+        }
+        Task::MemoryStats => {
+            let report = report(place).await;
+            info::memory_stats(&shard.shared, &report, place.resp3(), out);
+        }
+        Task::MemoryDoctor => {
+            let report = report(place).await;
+            encode::verbatim(out, "txt", &info::memory_doctor(&shard.shared, &report), place.resp3());
+        }
+        Task::Shutdown { abort: true } => encode::error(out, "ERR No shutdown in progress."),
+        Task::Shutdown { abort: false } => shard.shared.stop(),
+        Task::DebugSleep { duration_us } => {
+            std::thread::sleep(std::time::Duration::from_micros(duration_us));
+            encode::simple(out, "OK");
+        }
+    }
+}
+
+/// What all shards tell about themselves, added up.
+async fn report(place: Place<'_>) -> Report {
+    let mut sum = Report::default();
+    place
+        .ask_all(
+            || Ask::Report,
+            |answer| {
+                if let Answer::Report(report) = answer {
+                    sum.add(&report)
+                }
+            },
+        )
+        .await;
+    sum
+}
+
+fn count_of(answer: &Answer) -> u64 {
+    match answer {
+        Answer::Count(count) => *count,
+        _ => unreachable!("a count was asked for"),
+    }
+}
+
+/// Whether the reply that is being gathered from `start` on has become too long; if so it is replaced by an error.
+fn is_too_long(out: &mut Vec<u8>, start: usize, remedy: &str) -> bool {
+    let too_long = out.len() - start > LARGE_REPLY_BYTES_MAX;
+    if too_long {
+        out.truncate(start);
+        encode::error(out, &format!("ERR the reply would be longer than {LARGE_REPLY_BYTES_MAX} bytes: {remedy}"));
+    }
+    too_long
+}

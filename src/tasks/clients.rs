@@ -1,0 +1,72 @@
+//! `CLIENT LIST`, `CLIENT KILL`, `SLOWLOG GET`: what concerns the clients of all shards.
+
+use super::{Place, is_too_long};
+use crate::command::{ClientFilter, by_index};
+use crate::limits::{LARGE_REPLY_BYTES_MAX, SLOWLOG_COUNT_MAX};
+use crate::mesh::{Answer, Ask};
+use crate::resp::encode;
+use crate::stats::SlowEntry;
+
+/// `CLIENT LIST`.
+pub(super) async fn list(place: Place<'_>, filter: ClientFilter, out: &mut Vec<u8>) {
+    let mut lines = String::new();
+    for shard in 0..place.shard_count() {
+        if let Answer::Text(text) = place.ask(shard, Ask::Clients(filter.clone())).await {
+            lines.push_str(&text);
+        }
+        if lines.len() > LARGE_REPLY_BYTES_MAX {
+            break;
+        }
+    }
+    let start = out.len();
+    encode::verbatim(out, "txt", &lines, place.resp3());
+    is_too_long(out, start, "name the clients with ID");
+}
+
+/// `CLIENT KILL`. A client may end itself: its reply is still sent.
+pub(super) async fn kill(place: Place<'_>, mut filter: ClientFilter, by_address: bool, out: &mut Vec<u8>) {
+    let own_id = place.connection.session.borrow().client.id;
+    let ends_itself = place.connection.matches(&filter) && !filter.skip_me;
+    // The asking client ends after its reply, if at all.
+    filter.excluded_id = Some(own_id);
+    let mut killed_count = u64::from(ends_itself);
+    let kill = || Ask::KillClients(filter.clone());
+    place.ask_all(kill, |answer| killed_count += super::count_of(&answer)).await;
+    if ends_itself {
+        place.connection.session.borrow_mut().client.closing = true;
+    }
+    match (by_address, killed_count) {
+        (true, 0) => encode::error(out, "ERR No such client"),
+        (true, _) => encode::simple(out, "OK"),
+        (false, count) => encode::integer(out, count as i64),
+    }
+}
+
+/// `SLOWLOG GET [count]`: the newest of all shards.
+pub(super) async fn slowlog(place: Place<'_>, count: i64, out: &mut Vec<u8>) {
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(SLOWLOG_COUNT_MAX * place.shard_count());
+    let mut entries: Vec<SlowEntry> = Vec::new();
+    place
+        .ask_all(
+            || Ask::Slowlog(count),
+            |answer| {
+                if let Answer::Slowlog(more) = answer {
+                    entries.extend(more)
+                }
+            },
+        )
+        .await;
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.unix_ms));
+    entries.truncate(count);
+    encode::array(out, entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        encode::array(out, 6);
+        encode::integer(out, (entries.len() - 1 - index) as i64);
+        encode::integer(out, entry.unix_ms / 1_000);
+        encode::integer(out, entry.duration_us as i64);
+        encode::array(out, 1);
+        encode::bulk(out, by_index(usize::from(entry.command)).name.as_bytes());
+        encode::bulk(out, entry.address.as_bytes());
+        encode::bulk(out, entry.client_name.as_bytes());
+    }
+}

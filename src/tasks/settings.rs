@@ -1,0 +1,141 @@
+//! `CONFIG GET` and `CONFIG SET`: the settings by their names in redis.conf.
+
+use std::collections::BTreeMap;
+
+use super::Place;
+use crate::config::ByteCount;
+use crate::glob;
+use crate::limits::{ARGUMENT_BYTES_MAX, SLOWLOG_COUNT_MAX};
+use crate::resp::encode;
+use crate::server::{Live, Shared};
+
+/// `CONFIG GET pattern [pattern …]`: a map of names and values.
+pub(super) fn get(place: Place<'_>, patterns: &[String], out: &mut Vec<u8>) {
+    let shard = &place.connection.shard;
+    let matching: Vec<(&str, String)> = all(&shard.shared, &shard.live())
+        .into_iter()
+        .filter(|(name, _)| {
+            patterns.iter().any(|pattern| glob::matches_ignore_case(pattern.as_bytes(), name.as_bytes()))
+        })
+        .collect();
+    encode::map(out, matching.len(), place.resp3());
+    for (name, value) in matching {
+        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    }
+}
+
+/// `CONFIG SET name value [name value …]`: all of them, or none.
+pub(super) fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut Vec<u8>) {
+    let shard = &place.connection.shard;
+    let current = shard.live();
+    let mut live = (*current).clone();
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        let result = if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
+            Err(Refused::Duplicate)
+        } else {
+            change(&mut live, &shard.shared, &current, name, value)
+        };
+        if let Err(refused) = result {
+            return encode::error(out, &refused.text(name));
+        }
+    }
+    shard.shared.write_live(live);
+    encode::simple(out, "OK");
+}
+
+enum Refused {
+    Unknown,
+    Immutable,
+    Duplicate,
+    Invalid(&'static str),
+}
+
+impl Refused {
+    fn text(&self, name: &str) -> String {
+        let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
+        let failed = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
+        match self {
+            Refused::Unknown => {
+                format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+            }
+            Refused::Immutable => failed + "can't set immutable config",
+            Refused::Duplicate => failed + "duplicate parameter",
+            Refused::Invalid(why) => failed + why,
+        }
+    }
+}
+
+/// One change; to what the setting is already, also an immutable one may be "set".
+fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &str) -> Result<(), Refused> {
+    const NOT_INTEGER: Refused = Refused::Invalid("argument couldn't be parsed into an integer");
+    match name {
+        "maxclients" => {
+            let count: u32 = value.parse().map_err(|_| NOT_INTEGER)?;
+            if count == 0 || count > shared.config.maxclients {
+                return Err(Refused::Invalid("it can be lowered only: descriptors were reserved at start-up"));
+            }
+            live.maxclients = count;
+        }
+        "maxmemory" => {
+            live.maxmemory_bytes =
+                value.parse::<ByteCount>().map_err(|_| Refused::Invalid("argument must be a memory value"))?.0;
+        }
+        "request-timeout" => live.request_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
+        "reply-timeout" => live.reply_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
+        "auth-timeout" => live.auth_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
+        "timeout" => live.timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
+        "tcp-keepalive" => live.tcp_keepalive_s = value.parse().map_err(|_| NOT_INTEGER)?,
+        "requirepass" => {
+            if value.len() > ARGUMENT_BYTES_MAX {
+                return Err(Refused::Invalid("it is longer than an argument can be"));
+            }
+            live.requirepass = (!value.is_empty()).then(|| value.into());
+        }
+        "slowlog-log-slower-than" => live.slowlog_slower_than_us = value.parse().map_err(|_| NOT_INTEGER)?,
+        "slowlog-max-len" => {
+            let count: usize = value.parse().map_err(|_| NOT_INTEGER)?;
+            if count > SLOWLOG_COUNT_MAX {
+                return Err(Refused::Invalid("argument must be between 0 and 1024 inclusive"));
+            }
+            live.slowlog_count_max = count;
+        }
+        _ => match all(shared, current).get(name) {
+            None => return Err(Refused::Unknown),
+            Some(now) if now != value => return Err(Refused::Immutable),
+            Some(_) => {}
+        },
+    }
+    Ok(())
+}
+
+/// Every setting, by name.
+fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
+    let config = &shared.config;
+    let bind: Vec<String> = config.bind.iter().map(ToString::to_string).collect();
+    let unixsocket = config.unixsocket.as_ref().map(|path| path.display().to_string());
+    BTreeMap::from([
+        ("appendfsync", "no".into()),
+        ("appendonly", "no".into()),
+        ("auth-timeout", live.auth_timeout_s.to_string()),
+        ("bind", bind.join(" ")),
+        ("databases", "1".into()),
+        ("io-threads", config.threads.to_string()),
+        ("maxclients", live.maxclients.to_string()),
+        ("maxmemory", live.maxmemory_bytes.to_string()),
+        ("maxmemory-policy", "noeviction".into()),
+        ("maxmemory-clients", config.maxmemory_clients_bytes.to_string()),
+        ("port", shared.port().to_string()),
+        ("requirepass", live.requirepass.as_deref().unwrap_or_default().to_owned()),
+        ("reply-timeout", live.reply_timeout_s.to_string()),
+        ("request-timeout", live.request_timeout_s.to_string()),
+        ("save", String::new()),
+        ("slowlog-log-slower-than", live.slowlog_slower_than_us.to_string()),
+        ("slowlog-max-len", live.slowlog_count_max.to_string()),
+        ("tcp-backlog", config.tcp_backlog.to_string()),
+        ("tcp-keepalive", live.tcp_keepalive_s.to_string()),
+        ("threads", config.threads.to_string()),
+        ("timeout", live.timeout_s.to_string()),
+        ("unixsocket", unixsocket.unwrap_or_default()),
+    ])
+}

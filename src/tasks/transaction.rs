@@ -1,0 +1,201 @@
+//! Transactions: `WATCH`, `EXEC` and what belongs to them.
+//!
+//! `EXEC` holds every shard that its keys (queued and watched) belong to, in ascending order, executes the queue as a
+//! session executes what it receives, and gathers the replies; nothing is sent before the shards are released, so no
+//! client can make them wait.
+
+use super::keys::shard_set;
+use super::{Place, run_plain};
+use crate::client::{Client, ReplyMode, ShardSet, Transaction, Watched};
+use crate::command::{Bytes, Env, Mistake, Spans, mistake};
+use crate::connection::Connection;
+use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
+use crate::mesh::Ask;
+use crate::resp::encode;
+use crate::session::{Status, Surroundings};
+use crate::shard::Turn;
+
+/// Shards that are held, and the place from which they can be asked meanwhile.
+pub(super) struct Held<'a> {
+    pub(super) place: Place<'a>,
+    shards: ShardSet,
+}
+
+/// Hold shards, in ascending order, unless the place's transaction holds them already.
+pub(super) async fn hold(place: Place<'_>, shards: impl IntoIterator<Item = usize>) -> Held<'_> {
+    if place.holder {
+        return Held { place, shards: ShardSet::default() };
+    }
+    let shards = shard_set(shards);
+    for shard in shards.iter() {
+        place.ask(shard, Ask::Hold).await;
+    }
+    Held { place: Place { holder: true, ..place }, shards }
+}
+
+/// Release what [`hold`] took.
+pub(super) async fn release(held: Held<'_>) {
+    for shard in held.shards.iter() {
+        held.place.ask(shard, Ask::Release).await;
+    }
+}
+
+/// `WATCH key [key …]`.
+pub(super) async fn watch(place: Place<'_>, keys: Vec<Bytes>, out: &mut Vec<u8>) {
+    for key in keys {
+        let is_watched = |client: &Client| client.watched.iter().any(|watched| watched.key == key);
+        if is_watched(&place.connection.session.borrow().client) {
+            continue;
+        }
+        if place.connection.session.borrow().client.watched.len() >= WATCHED_KEY_COUNT_MAX {
+            return encode::error(out, &format!("ERR too many watched keys: at most {WATCHED_KEY_COUNT_MAX}"));
+        }
+        let room = &place.connection.shard.watch_room_bytes;
+        let Some(room_left_bytes) = room.get().checked_sub(key.len() + WATCHED_KEY_OVERHEAD_BYTES) else {
+            return encode::error(
+                out,
+                "ERR clients watch too many keys: try again when others have ended their transactions",
+            );
+        };
+        room.set(room_left_bytes);
+        let owner = place.connection.shard.owner(&key);
+        let version = super::count_of(&place.ask(owner, Ask::Watch(key.clone())).await);
+        place.connection.session.borrow_mut().client.watched.push(Watched { key, version });
+    }
+    encode::simple(out, "OK");
+}
+
+/// Watch nothing any more.
+pub(super) async fn unwatch(place: Place<'_>) {
+    let watched = std::mem::take(&mut place.connection.session.borrow_mut().client.watched);
+    for Watched { key, .. } in watched {
+        let shard = &place.connection.shard;
+        shard.watch_room_bytes.set(shard.watch_room_bytes.get() + key.len() + WATCHED_KEY_OVERHEAD_BYTES);
+        place.ask(shard.owner(&key), Ask::Unwatch(key)).await;
+    }
+}
+
+/// `DISCARD`: forget the queue and the watched keys.
+pub(super) async fn discard(place: Place<'_>) {
+    let connection = place.connection;
+    connection.session.borrow_mut().end_transaction(&connection.shard.queue_room_bytes);
+    unwatch(place).await;
+}
+
+/// `RESET`: as if newly connected.
+pub(super) async fn reset(place: Place<'_>, out: &mut Vec<u8>) {
+    discard(place).await;
+    let connection = place.connection;
+    let authenticated = connection.shard.live().requirepass.is_none();
+    let client = &mut connection.session.borrow_mut().client;
+    let (lib_name, lib_version) = (std::mem::take(&mut client.lib_name), std::mem::take(&mut client.lib_version));
+    *client = Client { id: client.id, authenticated, lib_name, lib_version, ..Client::default() };
+    encode::simple(out, "RESET");
+}
+
+/// A connection has ended: watch nothing for it any more.
+pub async fn forget_watches(connection: &Connection) {
+    let turn = connection.shard.turns.lend().await;
+    unwatch(Place { connection, waiter: turn.waiter, holder: false }).await;
+    connection.shard.turns.give_back(turn);
+}
+
+/// `EXEC`.
+pub(super) async fn exec(place: Place<'_>, turn: &mut Turn, out: &mut Vec<u8>) {
+    let connection = place.connection;
+    let transaction = connection.session.borrow_mut().end_transaction(&connection.shard.queue_room_bytes);
+    let Some(transaction) = transaction else { unreachable!("the session lets no EXEC through without MULTI") };
+    if transaction.aborted {
+        unwatch(place).await;
+        let Mistake::Text(text) = mistake::EXEC_ABORTED else { unreachable!("it is a text") };
+        return encode::error(out, &text);
+    }
+    let shards = shards_of(place, &transaction);
+    let held = hold(place, shards.iter()).await;
+    if is_changed(held.place).await {
+        encode::null_array(out, place.resp3());
+    } else {
+        encode::array(out, transaction.command_count as usize);
+        let mode = set_executing(place, true, ReplyMode::On);
+        execute(held.place, transaction.queue, turn, out).await;
+        set_executing(place, false, mode);
+    }
+    release(held).await;
+    unwatch(place).await;
+}
+
+/// Begin or end the execution. Replies inside a transaction are part of its one reply, whatever `CLIENT REPLY` says.
+fn set_executing(place: Place<'_>, executing: bool, mode: ReplyMode) -> ReplyMode {
+    let client = &mut place.connection.session.borrow_mut().client;
+    client.executing = executing;
+    std::mem::replace(&mut client.reply, mode)
+}
+
+/// Every shard that the transaction and its watched keys concern.
+fn shards_of(place: Place<'_>, transaction: &Transaction) -> ShardSet {
+    let shard = &place.connection.shard;
+    if transaction.all_shards {
+        return ShardSet::all(place.shard_count());
+    }
+    let mut shards = transaction.shards;
+    for watched in &place.connection.session.borrow().client.watched {
+        shards.insert(shard.owner(&watched.key));
+    }
+    shards
+}
+
+/// Whether a watched key has been changed.
+async fn is_changed(place: Place<'_>) -> bool {
+    let watched = place.connection.session.borrow().client.watched.clone();
+    for Watched { key, version } in watched {
+        let owner = place.connection.shard.owner(&key);
+        if super::count_of(&place.ask(owner, Ask::WatchedVersion(key)).await) != version {
+            return true;
+        }
+    }
+    false
+}
+
+/// Execute the queue as if it had just been received, and append the replies.
+async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mut Vec<u8>) {
+    let connection = place.connection;
+    let shard = &connection.shard;
+    let live = shard.live();
+    let now_ms = shard.clock.now().unix_ms;
+    let mut spans = Box::<Spans>::default();
+    let mut at = 0;
+    loop {
+        let status = {
+            let around = Surroundings {
+                env: Env {
+                    password: live.requirepass.as_deref().map(str::as_bytes),
+                    debug: shard.shared.config.enable_debug_command,
+                },
+                map: shard.map,
+                seed: shard.seed,
+                now_ms,
+                writes_paused: false,
+                queue_room_bytes: &shard.queue_room_bytes,
+            };
+            let session = &mut *connection.session.borrow_mut();
+            session.parse(&mut queue, &mut at, &mut spans, &mut turn.window, usize::MAX, &around)
+        };
+        if !turn.window.is_empty() {
+            shard.execute(turn, &queue, now_ms, true).await;
+            turn.window.encode(&mut connection.session.borrow_mut().totals, out);
+            turn.window.calls().iter().for_each(|calls| shard.stats.borrow_mut().count(*calls));
+            turn.window.clear(false, 0);
+        }
+        match status {
+            Status::WindowFull => {}
+            Status::NeedInput => break,
+            Status::Task { task, .. } if out.len() > LARGE_REPLY_BYTES_MAX && task.is_read_only() => {
+                encode::error(out, "ERR the replies of this transaction are too long already");
+            }
+            Status::Task { task, .. } => Box::pin(run_plain(place, *task, out)).await,
+            // QUIT is carried out at once and never queued; nothing else ends a session from within a queue.
+            Status::End | Status::Paused => unreachable!("not from within a queue"),
+        }
+    }
+    assert_eq!(at, queue.len(), "every queued request is executed");
+}
