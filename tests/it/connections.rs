@@ -1,0 +1,187 @@
+//! What clients are told about each other, and what they can do to each other.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{ReadError, Reply, Server, bulk, error, int, ok, simple, wire, within};
+
+/// `name=value` of one line of `CLIENT LIST`.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[test]
+fn clients_are_listed_and_found() {
+    let server = Server::start(3);
+    let mut conns: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    for (index, conn) in conns.iter_mut().enumerate() {
+        conn.expect(&format!("CLIENT SETNAME client-{index}"), ok());
+        conn.expect("CLIENT SETINFO LIB-NAME tests", ok());
+        conn.expect("CLIENT SETINFO LIB-VER 1.2", ok());
+    }
+    let mut ids: Vec<i64> = conns.iter_mut().map(|conn| conn.ask("CLIENT ID").as_int()).collect();
+    let list = conns[0].ask("CLIENT LIST").text();
+    for (index, id) in ids.iter().enumerate() {
+        let line = list.lines().find(|line| field(line, "id") == Some(&id.to_string()));
+        let line = line.unwrap_or_else(|| panic!("client {id} is listed:\n{list}"));
+        assert_eq!(field(line, "name"), Some(&format!("client-{index}")[..]), "{line}");
+        assert_eq!(field(line, "laddr"), Some(&server.address().to_string()[..]), "{line}");
+        assert_eq!(field(line, "lib-name"), Some("tests"), "{line}");
+        assert_eq!(field(line, "lib-ver"), Some("1.2"), "{line}");
+        assert_eq!(field(line, "db"), Some("0"), "{line}");
+        assert!(field(line, "addr").is_some_and(|addr| addr.starts_with("127.0.0.1:")), "{line}");
+    }
+    let one = conns[0].ask(&format!("CLIENT LIST ID {}", ids[3])).text();
+    assert_eq!(one.lines().filter(|line| !line.is_empty()).count(), 1, "{one}");
+    assert_eq!(field(&one, "name"), Some("client-3"));
+    let own = conns[5].ask("CLIENT INFO").text();
+    assert_eq!(field(&own, "id"), Some(&ids[5].to_string()[..]));
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 6, "identities are unique");
+}
+
+#[test]
+fn clients_can_be_ended() {
+    let server = Server::start(3);
+    let mut killer = server.connect();
+    for form in ["ID", "ADDR", "old"] {
+        let mut victims: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        for victim in &mut victims {
+            let line = victim.ask("CLIENT INFO").text();
+            let addr = field(&line, "addr").expect("an address").to_owned();
+            let id = field(&line, "id").expect("an identity").to_owned();
+            match form {
+                "ID" => killer.expect(&format!("CLIENT KILL ID {id}"), int(1)),
+                "ADDR" => killer.expect(&format!("CLIENT KILL ADDR {addr}"), int(1)),
+                _ => killer.expect(&format!("CLIENT KILL {addr}"), ok()),
+            }
+            assert_eq!(victim.try_read(), Err(ReadError::Closed), "after CLIENT KILL {form}");
+        }
+    }
+    // By filter everyone else goes, and the asking client stays.
+    let mut others: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    for other in &mut others {
+        other.expect("PING", simple("PONG"));
+    }
+    within(Duration::from_secs(10), "the clients that were ended are gone", || {
+        killer.ask("CLIENT LIST").text().lines().filter(|line| !line.is_empty()).count() == 6
+    });
+    killer.expect("CLIENT KILL TYPE normal", int(5));
+    for other in &mut others {
+        assert_eq!(other.try_read(), Err(ReadError::Closed));
+    }
+    // Even itself, after the reply.
+    let id = killer.ask("CLIENT ID").as_int();
+    killer.expect(&format!("CLIENT KILL ID {id} SKIPME no"), int(1));
+    assert_eq!(killer.try_read(), Err(ReadError::Closed));
+}
+
+#[test]
+fn a_pause_holds_commands_back_and_ends() {
+    let server = Server::start(3);
+    let mut operator = server.connect();
+    let mut client = server.connect();
+    client.expect("INCR a", int(1));
+    operator.expect("CLIENT PAUSE 400 WRITE", ok());
+    let start = Instant::now();
+    client.expect("GET a", bulk("1"));
+    client.expect("INCR a", int(2));
+    assert!(start.elapsed() >= Duration::from_millis(300), "a write waited for {:?}", start.elapsed());
+    let start = Instant::now();
+    operator.expect("CLIENT PAUSE 400", ok());
+    client.expect("GET a", bulk("2"));
+    assert!(start.elapsed() >= Duration::from_millis(300), "a read waited for {:?}", start.elapsed());
+    operator.expect("CLIENT PAUSE 60000 WRITE", ok());
+    client.send(&[wire(["INCR", "a"]), wire(["PING"])].concat());
+    std::thread::sleep(Duration::from_millis(100));
+    operator.expect("CLIENT UNPAUSE", ok());
+    assert_eq!(client.read_many(2), [int(3), simple("PONG")]);
+}
+
+#[test]
+fn info_has_what_clients_read() {
+    let server = Server::start(2);
+    let mut conn = server.connect();
+    conn.expect("INCR a", int(1));
+    conn.expect("SET b 1 EX 1000", ok());
+    let info = conn.ask("INFO").text();
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    for name in ["redis_version", "redis_mode", "run_id", "uptime_in_seconds", "used_memory", "maxmemory", "process_id"]
+    {
+        assert!(value(name).is_some_and(|value| !value.is_empty()), "INFO has {name}:\n{info}");
+    }
+    assert_eq!(value("tcp_port"), Some(&server.port()[..]));
+    assert_eq!(value("role"), Some("master"));
+    assert_eq!(value("loading"), Some("0"));
+    assert_eq!(value("connected_clients"), Some("1"));
+    let keys = value("db0").unwrap_or_else(|| panic!("INFO has db0:\n{info}"));
+    assert!(keys.starts_with("keys=2,expires=1"), "{keys}");
+    assert!(info.lines().any(|line| line == "# Server"), "{info}");
+    let server_only = conn.ask("INFO server").text();
+    assert!(server_only.contains("redis_version:") && !server_only.contains("used_memory:"), "{server_only}");
+    assert_eq!(conn.ask("INFO nosuchsection").text(), "");
+}
+
+#[test]
+fn settings_are_read_and_changed() {
+    let server = Server::start(2);
+    let mut conn = server.connect();
+    assert!(matches!(conn.ask("HELLO 3"), Reply::Map(_)));
+    let setting = |value: &str| Reply::Map(vec![(bulk("timeout"), bulk(value))]);
+    conn.expect("CONFIG GET timeout", setting("0"));
+    conn.expect("CONFIG SET timeout 1", ok());
+    conn.expect("CONFIG GET timeout", setting("1"));
+    // It holds for connections that were there before, on every shard.
+    let mut idle: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for conn in &mut idle {
+        conn.expect_closed();
+    }
+    conn = server.connect();
+    conn.expect("CONFIG SET timeout 0", ok());
+    conn.expect("CONFIG SET requirepass secret", ok());
+    server.connect().expect_error("PING", "NOAUTH Authentication required.");
+    let mut other = server.connect();
+    other.expect("AUTH secret", ok());
+    other.expect("CONFIG SET requirepass x", ok());
+    server.connect().expect("AUTH x", ok());
+    conn.expect("PING", simple("PONG"));
+}
+
+#[test]
+fn debug_is_behind_a_flag() {
+    let server = Server::start(2);
+    let reply = server.connect().ask("DEBUG SLEEP 0");
+    assert!(reply.text().starts_with("ERR DEBUG command not allowed"), "{reply:?}");
+    let server = Server::start_with(2, &["--enable-debug-command", "yes"]);
+    let mut conn = server.connect();
+    let start = Instant::now();
+    conn.expect("DEBUG SLEEP 0.2", ok());
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn transactions_are_bounded() {
+    let server = Server::start(3);
+    let mut conn = server.connect();
+    let mut bytes = wire(["MULTI"]);
+    for index in 0..10_000 {
+        bytes.extend(wire(["INCR", ["a", "b", "c", "d"][index % 4]]));
+    }
+    bytes.extend(wire(["EXEC"]));
+    let replies = conn.exchange(&bytes, 10_002);
+    assert_eq!(replies[1..10_001], vec![simple("QUEUED"); 10_000]);
+    assert_eq!(replies[10_001].elements().len(), 10_000);
+    assert_eq!(replies[10_001].elements()[9_999], int(2_500));
+    // Far past what a transaction may hold: an error, and the connection lives.
+    let key = "k".repeat(1000);
+    let mut bytes = wire(["MULTI"]);
+    for _ in 0..5_000 {
+        bytes.extend(wire(["INCR", &key]));
+    }
+    bytes.extend(wire(["EXEC"]));
+    let replies = conn.exchange(&bytes, 5_002);
+    assert!(replies[5_000].is_error(), "{:?}", replies[5_000]);
+    assert_eq!(replies[5_001], error("EXECABORT Transaction discarded because of previous errors."));
+    conn.expect(&format!("EXISTS {key}"), int(0));
+    conn.expect("PING", simple("PONG"));
+}
