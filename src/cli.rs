@@ -40,6 +40,9 @@ pub struct ServeArgs {
     /// Read options from this TOML file: each key is named as its flag; a flag wins over the file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Print what memory the server would take at most, part by part, and exit
+    #[arg(long, help_heading = "Memory")]
+    pub print_memory_plan: bool,
     /// All that can stand in the file too.
     #[command(flatten)]
     pub options: Options,
@@ -50,6 +53,8 @@ pub struct ServeArgs {
 pub enum Invocation {
     /// `tallyring serve`, with what the flags and the file say together.
     Serve(Box<Options>),
+    /// `tallyring serve --print-memory-plan`, likewise.
+    PrintMemoryPlan(Box<Options>),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -66,10 +71,12 @@ pub fn read<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 /// What parsed flags ask for: reads the file that they name, and lets the flags win over it.
 pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
     let Cli { command: Command::Serve(serve) } = Cli::from_arg_matches(matches).expect("the flags were parsed");
-    let Some(path) = serve.config else { return Ok(Invocation::Serve(Box::new(serve.options))) };
-    let mut options = Options::read_file(&path)?;
-    let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
-    // No flag has a default value of its own, so only those that were given replace what the file says.
-    options.update_from_arg_matches(flags).expect("the flags were parsed");
-    Ok(Invocation::Serve(Box::new(options)))
+    let mut options = Box::new(serve.options);
+    if let Some(path) = serve.config {
+        *options = Options::read_file(&path)?;
+        let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
+        // No flag has a default value of its own, so only those that were given replace what the file says.
+        options.update_from_arg_matches(flags).expect("the flags were parsed");
+    }
+    Ok(if serve.print_memory_plan { Invocation::PrintMemoryPlan(options) } else { Invocation::Serve(options) })
 }

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
-use tallyring::startup::StartError;
+use tallyring::startup::{MemoryPlan, StartError};
 use tallyring::{logging, server};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
         Invocation::Serve(options) => serve(*options),
+        Invocation::PrintMemoryPlan(options) => print_memory_plan(*options),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,6 +23,14 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn print_memory_plan(options: Options) -> Result<(), StartError> {
+    host::raise_soft_limits();
+    let config = Config::resolve(options, &Host::read())?;
+    config.warnings.iter().for_each(|warning| eprintln!("tallyring: {warning}"));
+    println!("{}", MemoryPlan::new(&config));
+    Ok(())
 }
 
 fn serve(options: Options) -> Result<(), StartError> {

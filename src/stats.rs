@@ -17,6 +17,9 @@ use crate::session::Calls;
 /// Bytes of one histogram: 1,024 counts of 8 bytes for each doubling from 2,048 ns up to a minute, and as many below.
 pub const HISTOGRAM_BYTES: usize = 27 * 1_024 * 8;
 
+/// Longest key that the slow log shows, as in Redis.
+pub const SLOW_KEY_BYTES_MAX: usize = 128;
+
 /// Longest latency that is told apart, one minute.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
@@ -40,6 +43,8 @@ pub struct SlowEntry {
     pub duration_us: u64,
     /// The command's index in the table.
     pub command: u16,
+    /// The first key, shortened to [`SLOW_KEY_BYTES_MAX`]; empty where there was none.
+    pub key: Box<[u8]>,
     /// The client.
     pub client_id: u64,
     /// Its address.
@@ -160,20 +165,23 @@ impl Stats {
         histogram.saturating_record_n(duration_ns, u64::from(calls.count));
     }
 
-    /// A command that ran by itself took so long.
-    pub fn note_slow(&mut self, connection: &Connection, command: u16, unix_ms: i64, duration_ns: u64) {
-        let duration_us = duration_ns / 1_000;
-        if self.slow_threshold_us < 0 || duration_us < self.slow_threshold_us as u64 || self.slow_count_max == 0 {
-            return;
-        }
+    /// Whether what took so long enters the slow log.
+    #[inline]
+    pub fn is_slow(&self, duration_ns: u64) -> bool {
+        self.slow_threshold_us >= 0 && duration_ns / 1_000 >= self.slow_threshold_us as u64 && self.slow_count_max > 0
+    }
+
+    /// Put a command into the slow log. `key` is the first that it named, if it named one.
+    pub fn note_slow(&mut self, connection: &Connection, command: u16, key: &[u8], unix_ms: i64, duration_ns: u64) {
         while self.slow.len() >= self.slow_count_max {
             self.slow.pop_back();
         }
         let session = connection.session.borrow();
         self.slow.push_front(SlowEntry {
             unix_ms,
-            duration_us,
+            duration_us: duration_ns / 1_000,
             command,
+            key: key[..key.len().min(SLOW_KEY_BYTES_MAX)].into(),
             client_id: session.client.id,
             address: connection.address(),
             client_name: session.client.name.clone(),

@@ -219,7 +219,12 @@ impl Connection {
     async fn answer(&self, io: &mut Io, turn: &mut Turn) {
         let shard = &*self.shard;
         let input = io.input.as_ref().expect("the window points into it");
+        let started = shard.clock.now();
         shard.execute(turn, input, io.batch.unix_ms, false).await;
+        let duration_ns = shard.clock.now().ns - started.ns;
+        if shard.stats.borrow().is_slow(duration_ns) {
+            self.note_slow_window(turn, input, started, duration_ns);
+        }
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => shard.lend_buffer(Purpose::Send).await,
@@ -239,6 +244,18 @@ impl Connection {
             }
         }
         turn.window.clear(false, 0);
+    }
+
+    /// The commands of a window that took long enter the slow log: those of a kind in a row as one, the first with its
+    /// key.
+    #[cold]
+    fn note_slow_window(&self, turn: &Turn, input: &[u8], started: Moment, duration_ns: u64) {
+        let mut stats = self.shard.stats.borrow_mut();
+        let mut key = turn.window.first_key().map_or(&[][..], |span| span.of(input));
+        for calls in turn.window.calls() {
+            stats.note_slow(self, calls.command, key, started.unix_ms, duration_ns);
+            key = &[];
+        }
     }
 
     /// Carry out a task and send its reply.
@@ -261,7 +278,9 @@ impl Connection {
             stats.error_count += u64::from(reply.first() == Some(&b'-'));
             let duration_ns = shard.clock.now().ns - started.ns;
             stats.record(calls, duration_ns);
-            stats.note_slow(self, command, started.unix_ms, duration_ns);
+            if stats.is_slow(duration_ns) {
+                stats.note_slow(self, command, &[], started.unix_ms, duration_ns);
+            }
         }
         let replied = if quiet { Ok(()) } else { self.reply(io, reply).await };
         if large {

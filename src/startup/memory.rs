@@ -24,7 +24,7 @@ const WORKER_BYTES: usize = 2_560;
 const SLOT_TABLE_BYTES: usize = 64;
 
 /// An entry of the slow log.
-const SLOW_ENTRY_BYTES: usize = 256;
+const SLOW_ENTRY_BYTES: usize = 512;
 
 /// One part: `count` pieces of at most `each_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -64,8 +64,11 @@ pub(super) async fn slowlog(place: Place<'_>, count: i64, out: &mut Vec<u8>) {
         encode::integer(out, (entries.len() - 1 - index) as i64);
         encode::integer(out, entry.unix_ms / 1_000);
         encode::integer(out, entry.duration_us as i64);
-        encode::array(out, 1);
+        encode::array(out, 1 + usize::from(!entry.key.is_empty()));
         encode::bulk(out, by_index(usize::from(entry.command)).name.as_bytes());
+        if !entry.key.is_empty() {
+            encode::bulk(out, &entry.key);
+        }
         encode::bulk(out, entry.address.as_bytes());
         encode::bulk(out, entry.client_name.as_bytes());
     }
