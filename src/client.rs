@@ -106,3 +106,27 @@ pub struct Client {
     /// The watched keys.
     pub watched: Vec<Watched>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_shard_set_is_a_set_in_ascending_order(shards: BTreeSet<u8>) {
+            let mut set = ShardSet::default();
+            shards.iter().for_each(|shard| set.insert(usize::from(*shard)));
+            prop_assert_eq!(set.count(), shards.len());
+            prop_assert!(set.iter().eq(shards.iter().map(|shard| usize::from(*shard))));
+        }
+
+        #[test]
+        fn all_shards_are_in_the_whole_set(count in 0..=SHARD_COUNT_MAX) {
+            prop_assert!(ShardSet::all(count).iter().eq(0..count));
+        }
+    }
+}

@@ -54,3 +54,20 @@ impl Clock {
         ((self.start_unix_ns.get() + self.start.elapsed().as_nanos() as i128) / 1_000) as i64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_times_go_on_together() {
+        let clock = Clock::new();
+        let first = clock.now();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let second = clock.now();
+        let elapsed_ms = ((second.ns - first.ns) / 1_000_000) as i64;
+        assert!(elapsed_ms >= 20);
+        assert!((second.unix_ms - first.unix_ms - elapsed_ms).abs() <= 1);
+        assert!((clock.unix_us() / 1_000 - clock.now().unix_ms).abs() <= 5);
+    }
+}

@@ -95,6 +95,14 @@ impl<T> Pool<T> {
     }
 }
 
+/// An empty vector with room for `count`, whose memory is there already: the pages have been written to.
+pub fn touched<T: Clone>(count: usize, filler: T) -> Vec<T> {
+    let mut vector = Vec::with_capacity(count);
+    vector.resize(count, filler);
+    vector.clear();
+    vector
+}
+
 impl<T> State<T> {
     fn wake_next(&self) {
         if let Some((_, count, waker)) = self.waiting.front()
@@ -102,5 +110,76 @@ impl<T> State<T> {
         {
             waker.wake_by_ref();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn on_one_thread(test: impl Future<Output = ()> + 'static) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn who_waits_longest_is_served_first() {
+        on_one_thread(async {
+            let pool = Rc::new(Pool::new([1]));
+            let served = Rc::new(RefCell::new(Vec::new()));
+            let held = pool.lend().await;
+            let waiting: Vec<_> = (0..5)
+                .map(|turn| {
+                    let (pool, served) = (pool.clone(), served.clone());
+                    tokio::task::spawn_local(async move {
+                        let thing = pool.lend().await;
+                        served.borrow_mut().push(turn);
+                        tokio::task::yield_now().await;
+                        pool.give_back(thing);
+                    })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            assert_eq!(pool.try_lend(), None);
+            pool.give_back(held);
+            for task in waiting {
+                task.await.expect("no task fails");
+            }
+            assert_eq!(*served.borrow(), [0, 1, 2, 3, 4]);
+            assert_eq!(pool.try_lend(), Some(1));
+        });
+    }
+
+    #[test]
+    fn who_wants_many_is_not_overtaken_by_who_wants_one() {
+        on_one_thread(async {
+            let pool = Rc::new(Pool::new([1, 2, 3]));
+            let first = pool.lend().await;
+            let all = {
+                let pool = pool.clone();
+                tokio::task::spawn_local(async move {
+                    let mut taken = Vec::new();
+                    pool.lend_many(3, |thing| taken.push(thing)).await;
+                    taken.into_iter().for_each(|thing| pool.give_back(thing));
+                })
+            };
+            tokio::task::yield_now().await;
+            // Two are free, but they are spoken for.
+            assert_eq!(pool.try_lend(), None);
+            pool.give_back(first);
+            all.await.expect("no task fails");
+            let mut taken = Vec::new();
+            pool.lend_many(3, |thing| taken.push(thing)).await;
+            taken.sort_unstable();
+            assert_eq!(taken, [1, 2, 3]);
+        });
+    }
+
+    #[test]
+    fn touched_memory_is_empty_and_large_enough() {
+        let vector = touched(1_000, 7_u64);
+        assert!(vector.is_empty() && vector.capacity() >= 1_000);
     }
 }

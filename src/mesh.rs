@@ -14,6 +14,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
 use crate::counters::{Counters, Entry, Fault, Key, Op, Outcome};
+use crate::lend::touched;
 use crate::limits::{
     FIXED_BUFFER_BYTES, MESH_BATCH_COUNT_MAX, MESH_CONNECTION_COUNT_MAX, WINDOW_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
 };
@@ -33,7 +34,7 @@ pub struct Batch {
     outcomes: Vec<Outcome>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct BatchEntry {
     hash: u64,
     op: Op,
@@ -45,12 +46,13 @@ struct BatchEntry {
 
 impl Default for Batch {
     fn default() -> Batch {
+        let entry = BatchEntry { hash: 0, op: Op::Get, key_start: 0, key_len: 0, slot: 0, item: 0 };
         Batch {
             now_ms: 0,
             holder: false,
-            entries: Vec::with_capacity(WINDOW_ITEM_COUNT_MAX),
-            key_bytes: Vec::with_capacity(FIXED_BUFFER_BYTES),
-            outcomes: Vec::with_capacity(WINDOW_ITEM_COUNT_MAX),
+            entries: touched(WINDOW_ITEM_COUNT_MAX, entry),
+            key_bytes: touched(FIXED_BUFFER_BYTES, 0),
+            outcomes: touched(WINDOW_ITEM_COUNT_MAX, Outcome::Nil),
         }
     }
 }
@@ -308,4 +310,44 @@ pub fn queue_bytes(shard_count: usize) -> usize {
 /// Each shard's requests to the other, its answers to the other's, and connections handed over.
 fn queue_capacity(shard_count: usize) -> usize {
     2 * (batch_count(shard_count) + shard_count + WINDOW_COUNT_MAX) + MESH_CONNECTION_COUNT_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Seed;
+
+    #[test]
+    fn a_batch_comes_back_with_an_outcome_for_each_item() {
+        let mut counters = Counters::new(0..16_384);
+        let mut batch = Batch::default();
+        for round in 1..=3 {
+            batch.clear(0, false);
+            let keys = [&b"a"[..], b"", b"bb", b"a"];
+            for (item, key) in keys.into_iter().enumerate() {
+                let key = Seed::of_process().key(key);
+                batch.push(&Routed { item: item as u16 * 10, shard: 1, key, op: Op::Add(1) });
+            }
+            batch.execute(&mut counters);
+            let outcomes: Vec<(u16, Outcome)> = batch.outcomes().collect();
+            let count = Outcome::Int;
+            let expected = [(0, count(2 * round - 1)), (10, count(round)), (20, count(round)), (30, count(2 * round))];
+            assert_eq!(outcomes, expected);
+        }
+    }
+
+    #[test]
+    fn messages_come_in_order_and_only_to_their_shard() {
+        let meshes = Mesh::between(3);
+        for waiter in 0..5 {
+            meshes[2].push(1, Message::Answer { waiter, answer: Box::new(Answer::Done) });
+        }
+        assert!(meshes[1].pop(0).is_none());
+        assert!(meshes[0].pop(2).is_none());
+        for expected in 0..5 {
+            let Some(Message::Answer { waiter, .. }) = meshes[1].pop(2) else { panic!("five answers were sent") };
+            assert_eq!(waiter, expected);
+        }
+        assert!(meshes[1].pop(2).is_none());
+    }
 }

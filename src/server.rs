@@ -30,6 +30,9 @@ use crate::stats::Report;
 /// Entries of a shard's submission queue.
 const RING_ENTRY_COUNT: u32 = 1_024;
 
+/// How long the kernel may take to give back what another process of this user had locked.
+const REGISTER_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How long clients have at the end to take their last replies.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -193,7 +196,7 @@ fn run_shard(
     ring.setup_coop_taskrun().setup_single_issuer().setup_cqsize(4 * RING_ENTRY_COUNT);
     let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRY_COUNT).uring_builder(&ring))?;
     runtime.block_on(async move {
-        let buffers = Buffers::register(shared.config.fixed_buffer_count)?;
+        let buffers = register_buffers(shared.config.fixed_buffer_count)?;
         let shard = std::rc::Rc::new(Shard::new(index, shared.clone(), mesh, buffers));
         tokio_uring::spawn(shard.clone().receive_messages());
         tokio_uring::spawn(shard.clone().tick());
@@ -209,6 +212,20 @@ fn run_shard(
         // The other shards' clients may still need this one's counters: it goes on until the process ends.
         std::future::pending().await
     })
+}
+
+/// Register the fixed buffers. What a process that has just ended had locked is given back a little later, so a refusal
+/// is not taken for an answer at once.
+fn register_buffers(count: usize) -> io::Result<Buffers> {
+    let deadline = Instant::now() + REGISTER_PATIENCE;
+    loop {
+        match Buffers::register(count) {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && Instant::now() < deadline => {
+                std::thread::sleep(REGISTER_PATIENCE / 10);
+            }
+            registered => return registered,
+        }
+    }
 }
 
 /// The first lines of the log.
@@ -488,4 +505,67 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Options;
+
+    fn shared(options: &str) -> Shared {
+        let host = Host::read();
+        let options = Options::parse(options, std::path::Path::new("test.toml")).expect("sound options");
+        Shared::new(Config::resolve(options, &host).expect("a sound configuration"), &host)
+    }
+
+    #[test]
+    fn without_a_password_only_this_machine_is_served() {
+        let open = shared("threads = 1");
+        let locked = shared("threads = 1\nrequirepass = \"secret\"");
+        for (peer, is_local) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("10.0.0.1:1", false),
+            ("[::ffff:10.0.0.1]:1", false),
+            ("[fe80::1]:1", false),
+        ] {
+            let peer = Some(peer.parse().expect("an address"));
+            let refused = refusal(&open, &open.read_live().1, peer).is_some_and(|text| text.starts_with("-DENIED "));
+            assert_eq!(refused, !is_local, "{peer:?}");
+            assert_eq!(refusal(&locked, &locked.read_live().1, peer), None);
+        }
+        assert_eq!(refusal(&open, &open.read_live().1, None), None, "a Unix socket is local");
+    }
+
+    #[test]
+    fn connections_are_dealt_out_evenly() {
+        let shared = shared("threads = 3\npin = \"none\"\nmaxclients = 32");
+        let dealt: Vec<(usize, u64)> = (0..30).map(|_| shared.place_client()).collect();
+        for shard in 0..3 {
+            assert_eq!(dealt.iter().filter(|(to, _)| *to == shard).count(), 10);
+        }
+        assert!(dealt.iter().map(|(_, id)| *id).eq(1..=30), "ids grow from 1");
+        shared.client_left(1);
+        assert_eq!(shared.place_client().0, 1, "the one with the fewest is next");
+        let _ = (shared.place_client(), shared.place_client());
+        let full = refusal(&shared, &shared.read_live().1, None);
+        assert_eq!(full, Some("-ERR max number of clients reached\r\n"));
+    }
+
+    #[test]
+    fn a_pause_is_never_made_milder() {
+        let shared = shared("threads = 1");
+        assert_eq!(shared.pause(1_000), None);
+        shared.set_pause(1_000, 500, true);
+        assert_eq!(shared.pause(1_499), Some(PauseKind::Writes));
+        assert_eq!(shared.pause(1_500), None);
+        shared.set_pause(1_100, 100, false);
+        assert_eq!(shared.pause(1_499), Some(PauseKind::All));
+        shared.set_pause(1_200, 1_000, true);
+        assert_eq!(shared.pause(2_199), Some(PauseKind::All));
+        shared.unpause();
+        assert_eq!(shared.pause(1_200), None);
+    }
 }

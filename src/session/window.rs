@@ -10,6 +10,7 @@ use bytes::BufMut;
 
 use crate::command::{Each, Span};
 use crate::counters::{Counters, Fault, Key, Op, Outcome};
+use crate::lend::touched;
 use crate::limits::{
     ARGUMENT_COUNT_MAX, OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
     WINDOW_TEXT_BYTES_MAX,
@@ -53,6 +54,11 @@ struct Item {
 }
 
 impl Item {
+    /// One that needs no execution.
+    fn plain(how: How, outcome: Outcome, span: Span, argument: u32) -> Item {
+        Item { hash: 0, op: Op::Get, outcome, span, argument, slot: 0, shard: NOWHERE, how }
+    }
+
     fn key<'a>(&self, input: &'a [u8]) -> Key<'a> {
         Key { bytes: self.span.of(input), hash: self.hash, slot: self.slot }
     }
@@ -108,9 +114,9 @@ impl Window {
 impl Default for Window {
     fn default() -> Window {
         Window {
-            items: Vec::with_capacity(WINDOW_ITEM_COUNT_MAX),
-            texts: Vec::with_capacity(WINDOW_TEXT_BYTES_MAX),
-            calls: Vec::with_capacity(WINDOW_ITEM_COUNT_MAX),
+            items: touched(WINDOW_ITEM_COUNT_MAX, Item::plain(How::Quiet, Outcome::Nil, Span::default(), 0)),
+            texts: touched(WINDOW_TEXT_BYTES_MAX, 0),
+            calls: touched(WINDOW_ITEM_COUNT_MAX, Calls { command: 0, count: 0 }),
             room_bytes: 0,
             error_count: 0,
             resp3: false,
@@ -225,7 +231,7 @@ impl Window {
     }
 
     fn push_plain(&mut self, how: How, outcome: Outcome, span: Span, argument: u32) {
-        self.push(Item { hash: 0, op: Op::Get, outcome, span, argument, slot: 0, shard: NOWHERE, how });
+        self.push(Item::plain(how, outcome, span, argument));
     }
 
     #[inline]
