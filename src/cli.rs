@@ -40,12 +40,12 @@ pub struct ServeArgs {
     /// Read options from this TOML file: each key is named as its flag; a flag wins over the file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print what memory the server would take at most, part by part, and exit
-    #[arg(long, help_heading = "Memory")]
-    pub print_memory_plan: bool,
     /// All that can stand in the file too.
     #[command(flatten)]
     pub options: Options,
+    /// Print what memory the server would take at most, part by part, and exit
+    #[arg(long, help_heading = "Memory")]
+    pub print_memory_plan: bool,
 }
 
 /// What the command line asks for.
