@@ -200,6 +200,7 @@ fn run_shard(
         let shard = std::rc::Rc::new(Shard::new(index, shared.clone(), mesh, buffers));
         tokio_uring::spawn(shard.clone().receive_messages());
         tokio_uring::spawn(shard.clone().tick());
+        tokio_uring::spawn(shard.clone().poll_busily());
         for _ in 0..shard.buffers.total_count() {
             tokio_uring::spawn(connection::work(shard.clone()));
         }

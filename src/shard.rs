@@ -135,6 +135,9 @@ pub struct Shard {
     pub watch_room_bytes: Cell<usize>,
     /// Whoever gathers a large reply holds one of these.
     pub large_replies: Pool<()>,
+    /// When something was last received, in the shard's nanoseconds.
+    worked_ns: Cell<u64>,
+    work: Notify,
     /// No more requests are read.
     pub stopping: Cell<bool>,
     parked: Parked,
@@ -172,6 +175,8 @@ impl Shard {
             queue_room_bytes: Cell::new(QUEUES_BYTES_MAX),
             watch_room_bytes: Cell::new(WATCHED_BYTES_MAX),
             large_replies: Pool::new([(); LARGE_REPLY_COUNT_MAX]),
+            worked_ns: Cell::new(0),
+            work: Notify::new(),
             stopping: Cell::new(false),
             parked: Parked::new(&shared.config),
             jobs: Jobs::default(),
@@ -344,6 +349,7 @@ impl Shard {
                 }
             }
             self.publish_memory();
+            self.note_message();
         }
     }
 

@@ -8,7 +8,7 @@ use crate::cli::{self, Cli, Invocation};
 use crate::host::Limit;
 
 /// Every option with two values, as the flag takes them and as TOML.
-const SAMPLES: [(&str, [&str; 2], [&str; 2]); 21] = [
+const SAMPLES: [(&str, [&str; 2], [&str; 2]); 22] = [
     ("bind", ["10.0.0.1,::1", "127.0.0.2"], ["[\"10.0.0.1\", \"::1\"]", "\"127.0.0.2\""]),
     ("port", ["0", "7000"], ["0", "7000"]),
     ("unixsocket", ["/run/a.sock", "/run/b.sock"], ["\"/run/a.sock\"", "\"/run/b.sock\""]),
@@ -17,6 +17,7 @@ const SAMPLES: [(&str, [&str; 2], [&str; 2]); 21] = [
     ("tcp-keepalive", ["0", "60"], ["0", "60"]),
     ("threads", ["auto", "3"], ["\"auto\"", "3"]),
     ("pin", ["none", "3"], ["\"none\"", "3"]),
+    ("busy-poll", ["always", "50"], ["\"always\"", "50"]),
     ("maxmemory", ["1gb", "1048576"], ["\"1gb\"", "1048576"]),
     ("buffers", ["auto", "64"], ["\"auto\"", "64"]),
     ("maxmemory-clients", ["1gb", "1048576"], ["\"1gb\"", "1048576"]),

@@ -215,6 +215,33 @@ impl FromStr for LogLevel {
     }
 }
 
+/// Whether shards sleep when they have nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyPoll {
+    /// They sleep at once.
+    No,
+    /// They never sleep.
+    Always,
+    /// They sleep when there has been nothing to do for so many microseconds.
+    For(u32),
+}
+
+impl FromStr for BusyPoll {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BusyPoll, String> {
+        match text {
+            "no" => Ok(BusyPoll::No),
+            "always" => Ok(BusyPoll::Always),
+            _ => {
+                text.parse().ok().filter(|us| *us > 0).map(BusyPoll::For).ok_or_else(|| {
+                    format!("\"{text}\" is not one of no, always, or a number of microseconds from 1 on")
+                })
+            }
+        }
+    }
+}
+
 /// A password, which [`Debug`](fmt::Debug) does not show.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(from = "String")]

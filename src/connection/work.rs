@@ -120,6 +120,7 @@ impl Connection {
                     io.received += received_bytes;
                     io.batch = shard.clock.now();
                     self.active_ns.set(io.batch.ns);
+                    shard.note_work(io.batch.ns);
                     allow(&self.unfinished_since_ns, received_bytes, io.batch.ns);
                     shard.stats.borrow_mut().received_bytes += received_bytes as u64;
                     return Ok(());

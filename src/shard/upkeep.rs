@@ -9,6 +9,7 @@ use tokio_uring::buf::fixed::FixedBuf;
 use super::Shard;
 use crate::buffers::Purpose;
 use crate::command::ClientFilter;
+use crate::config::BusyPoll;
 use crate::connection::Waiting;
 use crate::limits::QUEUES_BYTES_MAX;
 use crate::server::Live;
@@ -60,6 +61,38 @@ impl Shard {
             self.recall(now.ns.saturating_sub(stall_ns_max), |waiting| {
                 matches!(waiting, Waiting::Receive | Waiting::Send)
             });
+        }
+    }
+
+    /// There is work: whoever polls goes on polling.
+    #[inline]
+    pub fn note_work(&self, now_ns: u64) {
+        self.worked_ns.set(now_ns);
+        if let BusyPoll::For(_) = self.shared.config.busy_poll {
+            self.work.notify_one();
+        }
+    }
+
+    /// Another shard has sent something: the same.
+    pub(super) fn note_message(&self) {
+        if let BusyPoll::For(_) = self.shared.config.busy_poll {
+            self.note_work(self.clock.now().ns);
+        }
+    }
+
+    /// Keep the shard from sleeping: the ring always has an operation that completes at once.
+    pub async fn poll_busily(self: Rc<Self>) {
+        let limit_ns = match self.shared.config.busy_poll {
+            BusyPoll::No => return,
+            BusyPoll::Always => u64::MAX,
+            BusyPoll::For(limit_us) => u64::from(limit_us) * 1_000,
+        };
+        loop {
+            if limit_ns < u64::MAX && self.clock.now().ns - self.worked_ns.get() > limit_ns {
+                self.work.notified().await;
+            }
+            // Only a ring that is torn down refuses it.
+            let _ = tokio_uring::no_op().await;
         }
     }
 
