@@ -87,9 +87,14 @@ impl Server {
         self.process.lines()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Memory of the process that is resident, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells");
         let kibibytes: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kibibytes * 1024

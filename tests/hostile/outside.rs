@@ -1,0 +1,160 @@
+//! What is seen of a server from outside: its memory and descriptors as the kernel counts them, and how soon it answers.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::swarm::connect;
+
+/// A mebibyte.
+pub const MIB: u64 = 1 << 20;
+
+/// How often a watched server's memory is read.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// Resident pages, exactly, by `/proc/PID/smaps_rollup`.
+    pub resident_bytes: u64,
+    /// Those of them that no file backs.
+    pub anonymous_bytes: u64,
+}
+
+impl Memory {
+    /// Memory of a process now.
+    #[track_caller]
+    pub fn of(pid: u32) -> Memory {
+        Memory::try_of(pid).expect("the server runs")
+    }
+
+    fn try_of(pid: u32) -> Option<Memory> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        Some(Memory { resident_bytes: field(&text, "Rss:")?, anonymous_bytes: field(&text, "Anonymous:")? })
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} KiB resident, {} KiB anonymous", self.resident_bytes >> 10, self.anonymous_bytes >> 10)
+    }
+}
+
+/// The greatest address space that the process ever had, by `/proc/PID/status`.
+#[track_caller]
+pub fn address_space_peak_bytes(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
+    field(&text, "VmPeak:").expect("the kernel tells")
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+/// How many descriptors the process has open.
+#[track_caller]
+pub fn descriptor_count(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server runs").count()
+}
+
+/// A server's memory from now on: what it was, and the most that it has been.
+pub struct Watch {
+    pid: u32,
+    before: Memory,
+    peak_bytes: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Begin.
+    #[track_caller]
+    pub fn begin(pid: u32) -> Watch {
+        let before = Memory::of(pid);
+        let (peak_bytes, over) = (Arc::new(AtomicU64::new(before.resident_bytes)), Arc::new(AtomicBool::new(false)));
+        let (peak, end) = (Arc::clone(&peak_bytes), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                let Some(memory) = Memory::try_of(pid) else { return };
+                peak.fetch_max(memory.resident_bytes, Ordering::Relaxed);
+                std::thread::sleep(SAMPLE_INTERVAL);
+            }
+        });
+        Watch { pid, before, peak_bytes, over, thread: Some(thread) }
+    }
+
+    /// By how much the resident memory has grown at its greatest; says so.
+    #[track_caller]
+    pub fn peak_growth_bytes(&self, what: &str) -> u64 {
+        let now = Memory::of(self.pid);
+        let peak_bytes = self.peak_bytes.fetch_max(now.resident_bytes, Ordering::Relaxed).max(now.resident_bytes);
+        let growth_bytes = peak_bytes - self.before.resident_bytes;
+        println!("{what}: grew by {} KiB at most (from {} to {now})", growth_bytes >> 10, self.before);
+        growth_bytes
+    }
+
+    /// By how much it has grown now.
+    #[track_caller]
+    pub fn growth_bytes(&self) -> i64 {
+        Memory::of(self.pid).resident_bytes as i64 - self.before.resident_bytes as i64
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How long a new connection takes to be answered: the longest of 20, in the best of three attempts.
+#[track_caller]
+pub fn longest_ping(address: SocketAddr, bar: Duration) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let longest = (0..20).map(|_| ping(address)).max().expect("there were some");
+        best = best.min(longest);
+        if best <= bar {
+            break;
+        }
+    }
+    best
+}
+
+/// Connect, `PING`, `PONG`.
+#[track_caller]
+pub fn ping(address: SocketAddr) -> Duration {
+    let start = Instant::now();
+    let mut stream = connect(address);
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+    stream.write_all(b"*1\r\n$4\r\nPING\r\n").expect("the server takes a PING");
+    let mut pong = [0; 7];
+    stream.read_exact(&mut pong).expect("the server answers a PING");
+    assert_eq!(&pong, b"+PONG\r\n");
+    start.elapsed()
+}
+
+/// Raise the limit of descriptors, for this process and the servers that it starts, and say what it is then.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).expect("a process may raise its limit to the maximum");
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Tests here measure a server's memory and its answering times: one at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    raise_descriptor_limit();
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
