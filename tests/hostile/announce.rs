@@ -1,5 +1,6 @@
 //! Clients that announce far more than they send.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::outside::{MIB, Watch, address_space_peak_bytes, alone, ping};
@@ -21,6 +22,20 @@ const ANNOUNCEMENTS: [&str; 10] = [
     "*2147483647\r\n$536870912\r\n",
 ];
 
+/// 200 clients that announce, and then are silent.
+pub fn announce(address: SocketAddr) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..200)
+        .map(|index| {
+            let announcement = Script::plain(ANNOUNCEMENTS[index % ANNOUNCEMENTS.len()]);
+            let mut client = Client::connect(address, announcement, Script::default());
+            client.reads = false;
+            client
+        })
+        .collect();
+    drive(&mut clients, Duration::from_secs(20), "all is announced", Client::has_sent);
+    clients
+}
+
 #[test]
 fn nothing_is_sized_by_what_clients_announce() {
     let _alone = alone();
@@ -28,15 +43,7 @@ fn nothing_is_sized_by_what_clients_announce() {
         let server = Server::start(threads);
         let address_space_bytes = address_space_peak_bytes(server.id());
         let watch = Watch::begin(server.id());
-        let mut clients: Vec<Client> = (0..200)
-            .map(|index| {
-                let announcement = Script::plain(ANNOUNCEMENTS[index % ANNOUNCEMENTS.len()]);
-                let mut client = Client::connect(server.address(), announcement, Script::default());
-                client.reads = false;
-                client
-            })
-            .collect();
-        drive(&mut clients, Duration::from_secs(10), "all is announced", Client::has_sent);
+        let _clients = announce(server.address());
         // Time to be received, and for buffers to be taken back.
         std::thread::sleep(Duration::from_millis(1_500));
         ping(server.address());

@@ -1,7 +1,7 @@
 //! Ten thousand connections that do nothing.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::outside::{Watch, alone, ping, raise_descriptor_limit};
@@ -9,10 +9,15 @@ use crate::support::{Server, left_out};
 use crate::swarm::connect;
 
 /// Idle connections.
-const COUNT: usize = 10_000;
+pub const COUNT: usize = 10_000;
 
 /// What one may take, in bytes.
 const EACH_BYTES_MAX: u64 = 1_024;
+
+/// So many connections.
+pub fn connect_many(address: SocketAddr) -> Vec<TcpStream> {
+    (0..COUNT).map(|_| connect(address)).collect()
+}
 
 #[test]
 fn ten_thousand_idle_connections_take_a_kibibyte_each() {
@@ -23,7 +28,7 @@ fn ten_thousand_idle_connections_take_a_kibibyte_each() {
     for threads in [1, 2] {
         let server = Server::start_with(threads, &["--maxclients", "10100", "--tcp-backlog", "4096"]);
         let watch = Watch::begin(server.id());
-        let mut idle: Vec<TcpStream> = (0..COUNT).map(|_| connect(server.address())).collect();
+        let mut idle = connect_many(server.address());
         ping(server.address());
         let growth_bytes = watch.peak_growth_bytes(&format!("{COUNT} connections that have just connected"));
         assert!(growth_bytes / COUNT as u64 <= EACH_BYTES_MAX, "{} bytes each", growth_bytes / COUNT as u64);

@@ -75,24 +75,55 @@ fn value(index: u64) -> u64 {
     index * 1_000_003
 }
 
-fn held(threads: usize) {
-    let _alone = alone();
-    let server = Server::start(threads);
-    let watch = Watch::begin(server.id());
-    prepare(&mut server.connect());
-    let mut clients: Vec<Client> = (0..50).map(|_| mget(server.address())).collect();
+/// 50 clients send an `MGET` but for its last key, and hold it. `at_rest` is called meanwhile; then all is answered.
+///
+/// A target that `streams` answers the keys that it has.
+pub fn hold(address: SocketAddr, streams: bool, at_rest: impl FnOnce()) {
+    let mut clients: Vec<Client> = (0..50).map(|_| mget(address)).collect();
     for client in &mut clients {
         client.send_until = client.tails_at().0;
     }
     drive(&mut clients, LIMIT, "all but the last key is sent, and answered", |client| {
         assert!(!client.ended, "disconnected after {} bytes", client.sent);
-        client.has_sent() && client.received == client.tails_at().1
+        client.has_sent() && (!streams || client.received == client.tails_at().1)
     });
-    let ping = longest_ping(server.address(), PING_BAR);
-    println!("{threads} shards: PING on a new connection takes {ping:?}");
-    assert!(ping <= PING_BAR, "PING on a new connection takes {ping:?}");
+    at_rest();
     clients.iter_mut().for_each(Client::send_all);
-    drive(&mut clients, LIMIT, "all is answered", Client::is_answered);
+    drive(&mut clients, LIMIT, "all is answered", answered);
+}
+
+/// 20 clients complete an `MGET` at once.
+pub fn complete_mgets(address: SocketAddr) {
+    let mut clients: Vec<Client> = (0..20).map(|_| mget(address)).collect();
+    drive(&mut clients, LIMIT, "every MGET is answered", answered);
+}
+
+/// 20 clients complete a `MINCRBY` at once.
+pub fn complete_mincrbys(address: SocketAddr) {
+    let mut clients: Vec<Client> = (0..20).map(|client| mincrby(address, client)).collect();
+    drive(&mut clients, LIMIT, "every MINCRBY is answered", answered);
+}
+
+fn answered(client: &Client) -> bool {
+    assert!(
+        !client.ended || client.is_answered(),
+        "disconnected after {} bytes and {} of its reply",
+        client.sent,
+        client.received
+    );
+    client.is_answered()
+}
+
+fn held(threads: usize) {
+    let _alone = alone();
+    let server = Server::start(threads);
+    let watch = Watch::begin(server.id());
+    prepare(&mut server.connect());
+    hold(server.address(), true, || {
+        let ping = longest_ping(server.address(), PING_BAR);
+        println!("{threads} shards: PING on a new connection takes {ping:?}");
+        assert!(ping <= PING_BAR, "PING on a new connection takes {ping:?}");
+    });
     let growth_bytes = watch.peak_growth_bytes("50 MGETs of 1,000,000 keys, held before the last");
     assert!(growth_bytes <= MIB, "it grew by {growth_bytes} bytes");
 }
@@ -112,11 +143,8 @@ fn completed(threads: usize) {
     let server = Server::start(threads);
     let watch = Watch::begin(server.id());
     prepare(&mut server.connect());
-    let mut clients: Vec<Client> = (0..20).map(|_| mget(server.address())).collect();
-    drive(&mut clients, LIMIT, "every MGET is answered", Client::is_answered);
-    drop(clients);
-    let mut clients: Vec<Client> = (0..20).map(|client| mincrby(server.address(), client)).collect();
-    drive(&mut clients, LIMIT, "every MINCRBY is answered", Client::is_answered);
+    complete_mgets(server.address());
+    complete_mincrbys(server.address());
     let growth_bytes = watch.peak_growth_bytes("20 MGETs of 1,000,000 keys, 20 MINCRBYs of 100,000 pairs");
     assert!(growth_bytes <= MIB, "it grew by {growth_bytes} bytes");
 }

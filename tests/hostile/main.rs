@@ -5,12 +5,16 @@
 //! instance a release build.
 
 mod announce;
+mod commands;
 mod idle;
 mod long;
 mod outside;
 mod resets;
 mod script;
+mod slow;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "these tests need less of it than the other ones")]
 mod support;
 mod swarm;
+mod together;
+mod unread;

@@ -11,7 +11,7 @@ use crate::support::{Server, within};
 use crate::swarm::connect;
 
 /// Connections in all, and how many of them come before memory must stay where it is.
-const COUNT: usize = 100_000;
+pub const COUNT: usize = 100_000;
 const FIRST_COUNT: usize = 10_000;
 
 /// What the rest may add: under two bytes a connection, so that nothing is kept of any.

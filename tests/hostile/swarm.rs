@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::script::Script;
 
 /// Bytes that one client moves in one direction before others get a turn.
@@ -14,6 +16,9 @@ const TURN_BYTES: usize = 256 * 1024;
 
 /// How long a thread rests when none of its clients could move.
 const REST: Duration = Duration::from_micros(500);
+
+/// Longest wait for a connection. The first packet is sent again where the backlog is full.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// One client.
 pub struct Client {
@@ -42,11 +47,24 @@ impl Client {
         Client { stream, request, send_until, sent: 0, reply, reads: true, received: 0, ended: false }
     }
 
-    /// The same, on a socket that is set up already.
-    pub fn on(stream: TcpStream, request: Script, reply: Script) -> Client {
-        stream.set_nonblocking(true).expect("non-blocking");
-        let send_until = request.len();
-        Client { stream, request, send_until, sent: 0, reply, reads: true, received: 0, ended: false }
+    /// One that never reads, and whose system takes as little as possible for it.
+    #[track_caller]
+    pub fn connect_deaf(address: SocketAddr, request: Script) -> Client {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a small buffer");
+        socket.connect_timeout(&address.into(), CONNECT_LIMIT).expect("the server accepts a connection");
+        socket.set_nonblocking(true).expect("non-blocking");
+        let (stream, send_until) = (TcpStream::from(socket), request.len());
+        Client {
+            stream,
+            request,
+            send_until,
+            sent: 0,
+            reply: Script::default(),
+            reads: false,
+            received: 0,
+            ended: false,
+        }
     }
 
     /// Whether all of the request that may be sent has been.
@@ -113,10 +131,10 @@ impl Client {
     }
 }
 
-/// A connection, with the time that the first packet may need again where the backlog is full.
+/// A connection.
 #[track_caller]
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(20)).expect("the server accepts a connection");
+    let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT).expect("the server accepts a connection");
     stream.set_nodelay(true).expect("nodelay");
     stream
 }
