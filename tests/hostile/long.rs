@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::outside::{MIB, Watch, alone, longest_ping};
+use crate::outside::{MIB, PING_BAR, Watch, alone, longest_ping};
 use crate::script::Script;
 use crate::support::{Conn, Server, int, wire};
 use crate::swarm::{Client, drive};
@@ -21,9 +21,6 @@ const CYCLE_KEY_COUNT: u64 = 64;
 /// Pairs of one `MINCRBY`, and how many different keys a client has in it.
 const PAIR_COUNT: u64 = 100_000;
 const OWN_KEY_COUNT: u64 = 50;
-
-/// A new connection is answered within this time, whatever others do.
-const PING_BAR: Duration = Duration::from_millis(5);
 
 /// Make the counters that [`mget`] reads.
 pub fn prepare(conn: &mut Conn) {

@@ -9,6 +9,7 @@ mod commands;
 mod idle;
 mod long;
 mod outside;
+mod peer;
 mod resets;
 mod script;
 mod slow;

@@ -15,6 +15,9 @@ use crate::swarm::connect;
 /// A mebibyte.
 pub const MIB: u64 = 1 << 20;
 
+/// A new connection is answered within this time, whatever others do.
+pub const PING_BAR: Duration = Duration::from_millis(5);
+
 /// How often a watched server's memory is read.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(25);
 

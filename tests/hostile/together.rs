@@ -18,6 +18,9 @@ const HONEST_COUNT: usize = 50;
 /// How long one waits between two requests.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The slow ones are ended after this time; those that hold a long request are through by then.
+const REQUEST_TIMEOUT_S: u64 = 25;
+
 /// How long honest clients are measured by themselves.
 const BEFORE: Duration = Duration::from_secs(4);
 
@@ -76,7 +79,7 @@ fn all_at_once(address: SocketAddr) {
         scope.spawn(|| nice(|| (announce::announce(address), thread::sleep(Duration::from_secs(5)))));
         scope.spawn(|| nice(|| unread::pipeline_without_reading(address)));
         scope.spawn(|| nice(|| (idle::connect_many(address), thread::sleep(Duration::from_secs(10)))));
-        scope.spawn(|| nice(|| slow::dribble(address)));
+        scope.spawn(|| nice(|| slow::dribble(address, REQUEST_TIMEOUT_S)));
         scope.spawn(|| nice(|| resets::connect_and_reset(address, resets::COUNT)));
     });
 }
@@ -84,7 +87,7 @@ fn all_at_once(address: SocketAddr) {
 fn together(threads: usize) {
     let _alone = alone();
     assert!(raise_descriptor_limit() >= 16_000, "raise the limit of descriptors: ulimit -Hn 16000");
-    let timeout = slow::REQUEST_TIMEOUT_S.to_string();
+    let timeout = REQUEST_TIMEOUT_S.to_string();
     let store = format!("{STORE_MIB}mb");
     let server = Server::start_with(
         threads,
