@@ -14,12 +14,12 @@ const COUNT: usize = 2_000;
 /// Their time limit, as the server is told, in seconds.
 const REQUEST_TIMEOUT_S: u64 = 3;
 
-/// What they send, ever so slowly.
-const REQUESTS: [&str; 4] = [
-    "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n",
-    "*3\r\n$6\r\nINCRBY\r\n$3\r\nabc\r\n$1\r\n1\r\n",
-    "*9\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n",
-    "PING inline and slowly, and more of it\r\n",
+/// Beginnings of what they send, ever so slowly, and what is answered already; a long word follows.
+const REQUESTS: [(&str, &str); 4] = [
+    ("*2\r\n$4\r\nECHO\r\n$200\r\n", ""),
+    ("*3\r\n$6\r\nINCRBY\r\n$200\r\n", ""),
+    ("*9\r\n$4\r\nMGET\r\n$200\r\n", "*8\r\n"),
+    ("PING inline and slowly ", ""),
 ];
 
 /// Send a byte a second from each until all are disconnected; how long each lived.
@@ -31,8 +31,9 @@ pub fn dribble(address: SocketAddr, request_timeout_s: u64) -> Vec<Duration> {
     let mut lived = vec![Duration::ZERO; COUNT];
     let mut clients: Vec<Client> = (0..COUNT)
         .map(|index| {
-            let mut client =
-                Client::connect(address, Script::plain(REQUESTS[index % REQUESTS.len()]), Script::default());
+            let (start, answered) = REQUESTS[index % REQUESTS.len()];
+            let request = Script::plain(format!("{start}{}", "x".repeat(200)));
+            let mut client = Client::connect(address, request, Script::plain(answered));
             client.send_until = 0;
             client
         })
