@@ -119,13 +119,13 @@ pub struct Options {
     #[arg(long, help_heading = "Clients", value_name = "SECONDS")]
     pub timeout: Option<u32>,
 
-    /// Close a connection whose request stayed unfinished for so many seconds, one more for each 16 KiB received of it;
-    /// 0 never [default: 60]
+    /// Close a connection whose request has stayed unfinished for so many seconds, not counting those in which 16 KiB or
+    /// more of it came; 0 never [default: 60]
     #[arg(long, help_heading = "Clients", value_name = "SECONDS")]
     pub request_timeout: Option<u32>,
 
-    /// Close a connection whose replies stayed unread for so many seconds, one more for each 16 KiB read; 0 never
-    /// [default: 60]
+    /// Close a connection whose replies have stayed unread for so many seconds, not counting those in which 16 KiB or
+    /// more were read; 0 never [default: 60]
     #[arg(long, help_heading = "Clients", value_name = "SECONDS")]
     pub reply_timeout: Option<u32>,
 

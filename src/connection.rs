@@ -84,6 +84,10 @@ pub struct Connection {
     /// Left over while it waits. The shard counts these bytes.
     pub parked: RefCell<Parked>,
     place: Cell<u32>,
+    /// Its last receive was a long batch: the next one waits for a turn.
+    sends_much: Cell<bool>,
+    /// It holds one of the shard's `long_batches`.
+    has_turn: Cell<bool>,
     ended: Cell<bool>,
     worked: Cell<Option<Result<(), Over>>>,
     waker: Cell<Option<Waker>>,
@@ -108,6 +112,8 @@ impl Connection {
             last_command: Cell::new(u16::MAX),
             parked: RefCell::default(),
             place: Cell::new(0),
+            sends_much: Cell::new(false),
+            has_turn: Cell::new(false),
             ended: Cell::new(false),
             worked: Cell::new(None),
             waker: Cell::new(None),
@@ -187,9 +193,15 @@ impl Connection {
             if ready.is_err() || self.ended.get() {
                 continue;
             }
+            if self.sends_much.get() {
+                self.shard.long_batches.lend().await;
+                self.has_turn.set(true);
+            }
             self.waiting.set(Waiting::AtWork);
             self.shard.hand_to_worker(self.clone());
-            if self.has_worked().await.is_err() {
+            let worked = self.has_worked().await;
+            self.give_back_turn();
+            if worked.is_err() {
                 break;
             }
         }
@@ -201,6 +213,13 @@ impl Connection {
         self.socket.shutdown(Shutdown::Both);
         self.shard.clients.borrow_mut().remove(self.place.get() as usize);
         self.shard.shared.client_left(self.shard.index);
+    }
+
+    /// Another connection's long batch may be worked through.
+    fn give_back_turn(&self) {
+        if self.has_turn.replace(false) {
+            self.shard.long_batches.give_back(());
+        }
     }
 
     /// Until the worker is through with it.

@@ -59,6 +59,11 @@ impl<T> Pool<T> {
         if state.waiting.is_empty() { state.free.pop() } else { None }
     }
 
+    /// Whether somebody waits for one.
+    pub fn is_awaited(&self) -> bool {
+        !self.state.borrow().waiting.is_empty()
+    }
+
     /// Back into the pool.
     pub fn give_back(&self, thing: T) {
         let mut state = self.state.borrow_mut();

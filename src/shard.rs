@@ -31,7 +31,8 @@ use crate::counters::{Counters, Key, Seed};
 use crate::glob;
 use crate::lend::Pool;
 use crate::limits::{
-    LARGE_REPLY_COUNT_MAX, QUEUES_BYTES_MAX, SCAN_STEP_BYTES_MAX, SHARD_COUNT_MAX, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
+    LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX, SCAN_STEP_BYTES_MAX, SHARD_COUNT_MAX,
+    WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Answer, Ask, Batch, Mesh, Message};
 use crate::server::{Live, Shared};
@@ -133,6 +134,8 @@ pub struct Shard {
     pub queue_room_bytes: Cell<usize>,
     /// How many more bytes of keys clients may watch.
     pub watch_room_bytes: Cell<usize>,
+    /// Whoever works through long batches holds one of these.
+    pub long_batches: Pool<()>,
     /// Whoever gathers a large reply holds one of these.
     pub large_replies: Pool<()>,
     /// When something was last received, in the shard's nanoseconds.
@@ -174,6 +177,7 @@ impl Shard {
             spans: RefCell::default(),
             queue_room_bytes: Cell::new(QUEUES_BYTES_MAX),
             watch_room_bytes: Cell::new(WATCHED_BYTES_MAX),
+            long_batches: Pool::new([(); LONG_BATCH_COUNT_MAX]),
             large_replies: Pool::new([(); LARGE_REPLY_COUNT_MAX]),
             worked_ns: Cell::new(0),
             work: Notify::new(),
@@ -506,6 +510,11 @@ impl Shard {
         self.jobs.queue.borrow_mut().push_back(connection);
         // The worker that rested last has its memory in the cache still.
         self.jobs.added.notify_last();
+    }
+
+    /// Whether connections are ready that no worker has taken over.
+    pub fn has_jobs(&self) -> bool {
+        !self.jobs.queue.borrow().is_empty()
     }
 
     /// The connection that has been ready longest.

@@ -18,7 +18,9 @@ use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
 use crate::command::{Env, Task};
-use crate::limits::{FIXED_BUFFER_BYTES, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX};
+use crate::limits::{
+    FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
+};
 use crate::server::{Live, PauseKind};
 use crate::session::{Calls, Status, Surroundings};
 use crate::shard::{Shard, Turn};
@@ -90,16 +92,35 @@ impl Connection {
             self.process(io).await?;
         }
         loop {
-            self.receive(io).await?;
+            let received_bytes = self.receive(io).await?;
             self.process(io).await?;
-            if io.received == 0 && !self.shard.buffers.are_plenty() {
-                return Err(Rest::Idle(Waiting::Readable));
+            let must_wait = self.must_wait(received_bytes);
+            if must_wait || (io.received == 0 && !self.shard.buffers.are_plenty()) {
+                return Err(self.park_all(io, Vec::new(), Waiting::Readable));
             }
         }
     }
 
-    /// Receive once, behind the bytes that are there already.
-    async fn receive(&self, io: &mut Io) -> Result<(), Rest> {
+    /// Whether others come first: connections that no worker has taken over yet, or whose long batches wait for a turn.
+    fn must_wait(&self, received_bytes: usize) -> bool {
+        let shard = &*self.shard;
+        let sends_much = received_bytes >= LONG_BATCH_BYTES_MIN;
+        self.sends_much.set(sends_much);
+        if !sends_much {
+            self.give_back_turn();
+        } else if !self.has_turn.get() {
+            match shard.long_batches.try_lend() {
+                Some(()) => self.has_turn.set(true),
+                None => return true,
+            }
+        } else if shard.long_batches.is_awaited() {
+            return true;
+        }
+        shard.has_jobs()
+    }
+
+    /// Receive once, behind the bytes that are there already. Answers how many bytes came.
+    async fn receive(&self, io: &mut Io) -> Result<usize, Rest> {
         let shard = &*self.shard;
         loop {
             if self.is_ended() {
@@ -123,7 +144,7 @@ impl Connection {
                     shard.note_work(io.batch.ns);
                     allow(&self.unfinished_since_ns, received_bytes, io.batch.ns);
                     shard.stats.borrow_mut().received_bytes += received_bytes as u64;
-                    return Ok(());
+                    return Ok(received_bytes);
                 }
                 Err(error) if error.raw_os_error() == Some(CANCELED) => {
                     return Err(self.park_all(io, Vec::new(), Waiting::Readable));

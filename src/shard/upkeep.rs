@@ -25,9 +25,11 @@ const TICK_BEHIND: Duration = Duration::from_millis(5);
 const SWEEP_ENTRY_COUNT: usize = 256;
 const SWEEP_NS_MAX: u64 = 1_000_000;
 
-/// How long a client may leave a fixed buffer in the kernel's hands while they are short, and while they are plenty.
-const STALL_NS_MAX: u64 = 100_000_000;
+/// How long a client may leave a fixed buffer in the kernel's hands: while they are plenty; while they are short, waiting
+/// for its request; and, not reading its replies.
 const IDLE_NS_MAX: u64 = NS_PER_S;
+const STALL_NS_MAX: u64 = 100_000_000;
+const SHORT_STALL_NS_MAX: u64 = 3_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -40,7 +42,7 @@ impl Shard {
         let mut behind = false;
         let mut overdue_checked_ns = 0;
         loop {
-            tokio::time::sleep(if behind { TICK_BEHIND } else { TICK }).await;
+            tokio::time::sleep(if behind || self.is_short() { TICK_BEHIND } else { TICK }).await;
             self.clock.renew();
             let now = self.clock.now();
             behind = self.sweep();
@@ -57,10 +59,12 @@ impl Shard {
             }
             self.publish_memory();
             self.update_room();
-            let stall_ns_max = if self.buffers.are_plenty() { IDLE_NS_MAX } else { STALL_NS_MAX };
-            self.recall(now.ns.saturating_sub(stall_ns_max), |waiting| {
-                matches!(waiting, Waiting::Receive | Waiting::Send)
-            });
+            let (idle_ns_max, stall_ns_max) = match self.is_short() {
+                true => (STALL_NS_MAX, SHORT_STALL_NS_MAX),
+                false => (IDLE_NS_MAX, IDLE_NS_MAX),
+            };
+            self.recall(now.ns.saturating_sub(idle_ns_max), Waiting::Receive);
+            self.recall(now.ns.saturating_sub(stall_ns_max), Waiting::Send);
         }
     }
 
@@ -94,6 +98,11 @@ impl Shard {
             // Only a ring that is torn down refuses it.
             let _ = tokio_uring::no_op().await;
         }
+    }
+
+    /// Whether connections wait for what stalled ones hold: buffers, workers, a turn for a long batch.
+    fn is_short(&self) -> bool {
+        !self.buffers.are_plenty() || self.long_batches.is_awaited() || self.has_jobs()
     }
 
     /// Remove counters that have expired. True when there were too many for one tick.
@@ -144,17 +153,18 @@ impl Shard {
     /// A fixed buffer. When they run short, those that idle connections hold are taken back first.
     pub async fn lend_buffer(&self, purpose: Purpose) -> FixedBuf {
         if !self.buffers.are_plenty() && self.buffers.free_count() < self.buffers.total_count() * 3 / 8 {
-            self.recall(u64::MAX, |waiting| waiting == Waiting::Receive);
+            self.recall(u64::MAX, Waiting::Receive);
+            self.recall(self.clock.now().ns.saturating_sub(SHORT_STALL_NS_MAX), Waiting::Send);
         }
         self.buffers.lend(purpose).await
     }
 
-    /// Take back buffers that have been in the kernel's hands since before `until_ns`.
-    fn recall(&self, until_ns: u64, is_due: impl Fn(Waiting) -> bool) {
+    /// Take back the buffers of connections that have waited so since before `until_ns`.
+    fn recall(&self, until_ns: u64, waiting: Waiting) {
         let clients = self.clients.borrow();
-        let due = clients
-            .iter()
-            .filter(|(_, connection)| is_due(connection.waiting.get()) && connection.waiting_since_ns.get() < until_ns);
+        let due = clients.iter().filter(|(_, connection)| {
+            connection.waiting.get() == waiting && connection.waiting_since_ns.get() < until_ns
+        });
         let mut recalled_count = 0;
         for (_, connection) in due.take(RECALL_COUNT_MAX) {
             connection.recall();
