@@ -65,6 +65,9 @@ impl Parsing<'_> {
 
     /// Queue the arguments of a streaming command that have arrived.
     pub(super) fn queue_arguments(&mut self, mut left_count: u32, input: &[u8]) -> Step {
+        if !self.window.has_room(2) {
+            return Err(Status::WindowFull);
+        }
         while left_count > 0 {
             let mut end = self.at;
             let mistake = match self.next_bulk(input, &mut end)? {
@@ -94,9 +97,6 @@ impl Parsing<'_> {
                 self.session.state = if left_count > 0 { State::Skip { left_count } } else { State::Start };
                 return self.refuse(mistake);
             }
-        }
-        if !self.window.has_room(2) {
-            return Err(Status::WindowFull);
         }
         self.session.state = State::Start;
         let quiet = self.take_quiet();

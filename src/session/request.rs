@@ -33,6 +33,11 @@ impl Parsing<'_> {
                 if !self.window.has_line_room() {
                     return Err(Status::WindowFull);
                 }
+                // Quotes are undone in place, so a line that has some is split once: not before it can be carried out.
+                let line = &input[self.at..self.at + line_len];
+                if self.around.writes_paused && memchr::memchr2(b'"', b'\'', line).is_some() {
+                    return Err(Status::Paused);
+                }
                 self.inline(line_len, consumed, input, spans)
             }
             Header::Multibulk { count, consumed } => {
@@ -193,24 +198,20 @@ impl Parsing<'_> {
                 self.at = end;
                 self.window.count_call(spec.index);
                 let resp3 = self.session.client.resp3;
-                let mode = self.session.client.reply;
+                let quiet = self.take_quiet();
+                // `CLIENT REPLY ON` is answered though replies were off until now, or this one was to be skipped.
+                let text_quiet = quiet && spec.name != "client|reply";
                 let mut result = Ok(());
                 let client = &mut self.session.client;
-                let mut text_quiet = mode != ReplyMode::On;
                 self.window.push_text(false, |out| {
                     let start = out.len();
                     result = reply(client, &self.around.env, call, out);
-                    // `CLIENT REPLY ON` is answered though replies were off until now.
-                    text_quiet &= !(mode == ReplyMode::Off && client.reply == ReplyMode::On);
                     if text_quiet || result.is_err() {
                         out.truncate(start);
                     }
                 });
-                if mode == ReplyMode::SkipNext && self.session.client.reply == ReplyMode::SkipNext {
-                    self.session.client.reply = ReplyMode::On;
-                }
                 if let Err(mistake) = result {
-                    push_mistake(mistake, text_quiet, self.window);
+                    push_mistake(mistake, quiet, self.window);
                 }
                 if self.session.client.closing {
                     return Err(Status::End);

@@ -25,6 +25,8 @@ struct Bench {
     replies: Vec<u8>,
     queue_room_bytes: Cell<usize>,
     password: Option<&'static [u8]>,
+    /// Writes are paused so many times.
+    pause_count: usize,
     ended: bool,
 }
 
@@ -42,6 +44,7 @@ impl Bench {
             replies: Vec::new(),
             queue_room_bytes: Cell::new(QUEUES_BYTES_MAX),
             password: None,
+            pause_count: 0,
             ended: false,
         }
     }
@@ -73,7 +76,7 @@ impl Bench {
                 map: self.map,
                 seed: Seed::of_process(),
                 now_ms: NOW_MS,
-                writes_paused: false,
+                writes_paused: self.pause_count > 0,
                 queue_room_bytes: &self.queue_room_bytes,
             };
             let input = &mut self.buffer[..self.filled];
@@ -101,7 +104,7 @@ impl Bench {
                     self.ended = true;
                     break;
                 }
-                Status::Paused => unreachable!("nothing is paused"),
+                Status::Paused => self.pause_count -= 1,
             }
         }
         self.buffer.copy_within(at..self.filled, 0);
@@ -152,6 +155,47 @@ fn streams_set_count_and_tell_where_they_broke() {
         -ERR wrong number of arguments for 'mset' command\r\n\
         :3\r\n";
     assert_eq!(replies, expected);
+}
+
+#[test]
+fn what_is_not_sent_is_not_added_to_what_is() {
+    let replies = Bench::new(1).run(&requests(&[
+        "MSET a 1 b 2",
+        "CLIENT REPLY SKIP",
+        "EXISTS a b",
+        "EXISTS a",
+        "CLIENT REPLY SKIP",
+        "MSET c x",
+        "MSET c 3",
+    ]));
+    assert_eq!(replies, "+OK\r\n:1\r\n+OK\r\n");
+}
+
+#[test]
+fn a_line_with_quotes_survives_a_pause() {
+    let mut bench = Bench::new(1);
+    bench.pause_count = 2;
+    assert_eq!(bench.run(b"SET \"a\\x20b\" '1'\r\nINCRBY \"a b\" '2'\r\n"), "+OK\r\n:3\r\n");
+}
+
+#[test]
+fn replies_are_switched_as_in_redis() {
+    let skip = "CLIENT REPLY SKIP";
+    let replies = Bench::new(1).run(&requests(&[
+        skip,
+        "CLIENT REPLY ON",
+        "ECHO a",
+        "CLIENT REPLY OFF",
+        skip,
+        "ECHO b",
+        "CLIENT REPLY ON",
+        "ECHO c",
+        skip,
+        skip,
+        "ECHO d",
+        "ECHO e",
+    ]));
+    assert_eq!(replies, "+OK\r\n$1\r\na\r\n+OK\r\n$1\r\nc\r\n$1\r\ne\r\n");
 }
 
 #[test]

@@ -34,6 +34,8 @@ enum How {
     Total,
     /// The totals are the reply.
     Finish(Each),
+    /// The totals are forgotten: their reply is not sent.
+    Forget,
     /// Nothing is sent (`CLIENT REPLY`).
     Quiet,
 }
@@ -149,10 +151,10 @@ impl Window {
             && self.calls.len() < WINDOW_ITEM_COUNT_MAX
     }
 
-    /// There is room for every argument of an inline request.
+    /// There is room for every argument of an inline request, and nothing that would have to be answered before it.
     pub fn has_line_room(&self) -> bool {
         let line_bytes_max = ARGUMENT_COUNT_MAX * SHORT_OUTCOME_BYTES_MAX + SHORT_REPLY_BYTES_MAX + OUTCOME_BYTES_MAX;
-        self.items.is_empty() && self.room_bytes >= line_bytes_max
+        self.is_empty() && self.room_bytes >= line_bytes_max
     }
 
     /// The commands in it, with their counts, in runs.
@@ -225,7 +227,7 @@ impl Window {
     /// Queue the reply of a streaming command's totals. A fault is one that ended the command at `argument`.
     pub(super) fn push_finish(&mut self, each: Each, fault: Option<Fault>, argument: u32, quiet: bool) {
         let outcome = fault.map_or(Outcome::Nil, Outcome::Fault);
-        let how = if quiet { How::Quiet } else { How::Finish(each) };
+        let how = if quiet { How::Forget } else { How::Finish(each) };
         self.take_room(OUTCOME_BYTES_MAX);
         self.push_plain(how, outcome, Span::default(), argument);
     }
@@ -293,6 +295,7 @@ impl Window {
                 }
                 How::Total => totals.add(item.outcome, item.argument),
                 How::Finish(each) => self.error_count += u64::from(totals.finish(each, item, out)),
+                How::Forget => *totals = Totals::default(),
                 How::Quiet => {}
             }
         }
