@@ -81,7 +81,7 @@ impl Request {
 }
 
 /// No password, no debugging.
-pub const OPEN: Env<'static> = Env { password: None, debug: false };
+pub const OPEN: Env<'static> = Env { password: None, debug: false, cluster: false };
 
 /// The text of a mistake.
 pub fn text(mistake: &Mistake) -> &str {

@@ -69,12 +69,13 @@ impl Bench {
         let mut at = 0;
         loop {
             let around = Surroundings {
-                env: Env { password: self.password, debug: false },
+                env: Env { password: self.password, debug: false, cluster: false },
                 map: self.map,
                 seed: Seed::of_process(),
                 now_ms: NOW_MS,
                 writes_paused: false,
                 queue_room_bytes: &self.queue_room_bytes,
+                direct: None,
             };
             let input = &mut self.buffer[..self.filled];
             let status =
