@@ -1,5 +1,6 @@
 //! Tests of the commands: requests are built from words, and what comes out is compared with what Redis answers.
 
+mod cluster;
 mod connection;
 mod errors;
 mod introspection;

@@ -1,6 +1,9 @@
 //! The session driven by hand: a connection of one receive buffer, shards side by side in one thread.
 
+mod direct;
+
 use std::cell::Cell;
+use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,6 +13,9 @@ use crate::client::Client;
 use crate::counters::Counters;
 use crate::limits::{FIXED_BUFFER_BYTES, QUEUE_BYTES_MAX, QUEUES_BYTES_MAX};
 use crate::slot;
+
+/// Of the shards, when they have ports of their own.
+const PORTS: [u16; 4] = [7_001, 7_002, 7_003, 7_004];
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -25,6 +31,8 @@ struct Bench {
     replies: Vec<u8>,
     queue_room_bytes: Cell<usize>,
     password: Option<&'static [u8]>,
+    /// The shard whose own port the client came to.
+    direct: Option<usize>,
     ended: bool,
 }
 
@@ -42,6 +50,7 @@ impl Bench {
             replies: Vec::new(),
             queue_room_bytes: Cell::new(QUEUES_BYTES_MAX),
             password: None,
+            direct: None,
             ended: false,
         }
     }
@@ -75,11 +84,14 @@ impl Bench {
                 now_ms: NOW_MS,
                 writes_paused: false,
                 queue_room_bytes: &self.queue_room_bytes,
-                direct: None,
+                direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),
             };
             let input = &mut self.buffer[..self.filled];
             let status =
                 self.session.parse(input, &mut at, &mut self.spans, &mut self.window, FIXED_BUFFER_BYTES, &around);
+            if let Some(own) = self.direct {
+                assert_eq!(self.window.routed(&self.buffer, own).count(), 0, "nothing is for another shard");
+            }
             for (own, counters) in self.shards.iter_mut().enumerate() {
                 self.window.execute(&self.buffer, own, counters, NOW_MS);
             }
