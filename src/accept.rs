@@ -1,6 +1,6 @@
 //! Listening sockets, and handing what they accept to the shard with the fewest connections.
 //!
-//! One shard accepts for all. Accepting is a plain system call once the ring has said that there is something to
+//! One shard accepts for all, but for what comes to a shard's own port (`--cluster-enabled yes`). Accepting is a plain system call once the ring has said that there is something to
 //! accept: the socket stays an ordinary one until the shard that will serve it takes it over.
 
 use std::fmt;
@@ -90,18 +90,34 @@ impl Listener {
 /// # Errors
 /// A port that is taken, an address that is not there, a path that cannot be used.
 pub fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = Vec::new();
-    // With port 0 the system chooses for the first address, and the others follow it.
-    let mut port = config.port;
-    for address in &config.bind {
-        let listener = listen_tcp(*address, port, config.tcp_backlog)
-            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port)))?;
-        port = listener.port().unwrap_or(port);
-        listeners.push(listener);
-    }
+    let mut listeners = listen_at(&config.bind, config.port, config.tcp_backlog)?;
     if let Some(path) = &config.unixsocket {
         clear_unix_socket_path(path)?;
         let listener = listen_unix(path.clone(), config).map_err(|error| classify_unix_socket_error(error, path))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Listen for cluster clients: each shard's listeners, all on one port of its own.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_directly(config: &Config) -> Result<Vec<Vec<Listener>>, StartError> {
+    if !config.cluster_enabled {
+        return Ok((0..config.threads).map(|_| Vec::new()).collect());
+    }
+    let port_of = |shard: usize| if config.port == 0 { 0 } else { config.port + 1 + shard as u16 };
+    (0..config.threads).map(|shard| listen_at(&config.bind, port_of(shard), config.tcp_backlog)).collect()
+}
+
+/// Listen on one port of several addresses. With port 0 the system chooses for the first one, and the others follow it.
+fn listen_at(bind: &[IpAddr], mut port: u16, backlog: u32) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in bind {
+        let listener = listen_tcp(*address, port, backlog)
+            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port)))?;
+        port = listener.port().unwrap_or(port);
         listeners.push(listener);
     }
     Ok(listeners)
@@ -133,15 +149,15 @@ fn listen_unix(path: PathBuf, config: &Config) -> io::Result<Listener> {
     Ok(Listener::Unix(UnixListener::from(socket), path))
 }
 
-/// Accept for as long as the server runs.
-pub async fn accept(shard: Rc<Shard>, listener: Listener) {
+/// Accept for as long as the server runs: for all shards, or `direct`ly for this one.
+pub async fn accept(shard: Rc<Shard>, listener: Listener, direct: bool) {
     loop {
         if socket::readable(listener.fd()).await.is_err() {
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
         for _ in 0..ACCEPT_COUNT_MAX {
             match listener.accept() {
-                Ok((socket, peer)) => place(&shard, socket, peer).await,
+                Ok((socket, peer)) => place(&shard, socket, peer, direct).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // It was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -156,8 +172,8 @@ pub async fn accept(shard: Rc<Shard>, listener: Listener) {
     }
 }
 
-/// Refuse a connection, or hand it to the shard with the fewest.
-async fn place(shard: &Rc<Shard>, mut socket: AcceptedSocket, peer: Option<SocketAddr>) {
+/// Refuse a connection, or hand it to the shard with the fewest, unless it came `direct`ly to this one.
+async fn place(shard: &Rc<Shard>, mut socket: AcceptedSocket, peer: Option<SocketAddr>, direct: bool) {
     let live = shard.live();
     if let Some(text) = refusal(&shard.shared, &live, peer) {
         shard.shared.reject();
@@ -174,8 +190,9 @@ async fn place(shard: &Rc<Shard>, mut socket: AcceptedSocket, peer: Option<Socke
             let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
         }
     }
-    let (target, id) = shard.shared.place_client();
-    let mut accepted = Box::new(Accepted { socket, id });
+    let (target, id) =
+        if direct { (shard.index, shard.shared.add_client(shard.index)) } else { shard.shared.place_client() };
+    let mut accepted = Box::new(Accepted { socket, id, direct });
     if target == shard.index {
         return shard.start(*accepted);
     }

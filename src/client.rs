@@ -3,6 +3,7 @@
 //! Pure state, changed by the commands of the connection family. It lives as long as the connection.
 
 use crate::limits::SHARD_COUNT_MAX;
+use crate::slot::ShardMap;
 
 /// Whether replies are sent (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,13 +30,6 @@ impl ShardSet {
     /// How many are in it.
     pub fn count(self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    /// Every shard up to `count`.
-    pub fn all(count: usize) -> ShardSet {
-        let mut set = ShardSet::default();
-        (0..count).for_each(|shard| set.insert(shard));
-        set
     }
 
     /// The shards in ascending order.
@@ -65,6 +59,18 @@ pub struct Transaction {
     pub shards: ShardSet,
     /// A command was queued that needs every shard.
     pub all_shards: bool,
+    /// The slot of the first key that was named.
+    pub slot: Option<u16>,
+    /// Keys of several slots are named: on a shard's own port `EXEC` will refuse.
+    pub crosses_slots: bool,
+}
+
+impl Transaction {
+    /// A key of this slot is named.
+    pub fn add_slot(&mut self, slot: u16, map: ShardMap) {
+        self.shards.insert(map.shard_of(slot));
+        self.crosses_slots |= *self.slot.get_or_insert(slot) != slot;
+    }
 }
 
 /// A watched key, and how often it had been changed when it was watched.
@@ -122,11 +128,6 @@ mod tests {
             shards.iter().for_each(|shard| set.insert(usize::from(*shard)));
             prop_assert_eq!(set.count(), shards.len());
             prop_assert!(set.iter().eq(shards.iter().map(|shard| usize::from(*shard))));
-        }
-
-        #[test]
-        fn all_shards_are_in_the_whole_set(count in 0..=SHARD_COUNT_MAX) {
-            prop_assert!(ShardSet::all(count).iter().eq(0..count));
         }
     }
 }

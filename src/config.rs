@@ -68,6 +68,12 @@ pub struct Options {
     #[arg(long, help_heading = "Network", value_name = "SECONDS")]
     pub tcp_keepalive: Option<u32>,
 
+    /// Give each shard a port of its own, from --port + 1 on (with port 0 ones that the system chooses), and tell cluster
+    /// clients, which then go straight to the core that owns a key; --port serves every key as ever [default: no]
+    #[arg(long, visible_alias = "cluster", help_heading = "Network", value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub cluster_enabled: Option<YesNo>,
+
     /// Shards, one thread each; auto is one for each core that the process may use, or that --pin names [default: auto]
     #[arg(long, help_heading = "Threads", value_name = "COUNT")]
     #[serde(deserialize_with = "values::scalar")]
@@ -158,6 +164,8 @@ pub struct Config {
     pub unixsocket: Option<PathBuf>,
     /// The socket's permission bits; `None` leaves what the umask gives.
     pub unixsocketperm: Option<u32>,
+    /// Each shard has a port of its own too. Then there is a TCP address, and room for the ports.
+    pub cluster_enabled: bool,
     /// How many shards there are, 1 to [`SHARD_COUNT_MAX`].
     pub threads: usize,
     /// The core of each shard, `threads` elements; `None` is not pinned.
@@ -259,9 +267,15 @@ impl Config {
 
         let range = FIXED_BUFFER_COUNT_MIN as u32..=FIXED_BUFFER_COUNT_MAX as u32;
         let buffers = options.buffers.and_then(Auto::given).map(|count| within("buffers", count, range)).transpose()?;
+        let port = options.port.unwrap_or(6379);
+        let cluster_enabled = options.cluster_enabled.is_some_and(|answer| answer.0);
+        if cluster_enabled {
+            check_cluster(&bind, port, threads)?;
+        }
         let mut config = Config {
             bind,
-            port: options.port.unwrap_or(6379),
+            port,
+            cluster_enabled,
             unixsocket,
             unixsocketperm,
             threads,
@@ -350,6 +364,20 @@ fn check_bind(bind: &[IpAddr], has_unixsocket: bool) -> Result<(), StartError> {
             let problem = format!("names {other} and {address}, one of which includes the other");
             return Err(wrong("bind", problem, "Name only the wider one"));
         }
+    }
+    Ok(())
+}
+
+/// Every shard needs a port behind `port`, unless the system chooses.
+fn check_cluster(bind: &[IpAddr], port: u16, threads: usize) -> Result<(), StartError> {
+    if bind.is_empty() {
+        let problem = "needs TCP, which an empty --bind switches off";
+        return Err(wrong("cluster-enabled", problem, "Name an address with --bind"));
+    }
+    if port != 0 && usize::from(port) + threads > usize::from(u16::MAX) {
+        let problem = format!("{port} leaves too few ports for {threads} shards with --cluster-enabled");
+        let remedy = format!("Choose a --port of at most {}", usize::from(u16::MAX) - threads);
+        return Err(wrong("port", problem, remedy));
     }
     Ok(())
 }

@@ -67,6 +67,8 @@ pub struct Connection {
     pub socket: Socket,
     /// Everything but I/O.
     pub session: RefCell<Session>,
+    /// It came to this shard's own port, and is served this shard's keys.
+    pub direct: bool,
     /// When it was accepted, in the shard's nanoseconds.
     pub created_ns: u64,
     /// When something was last received.
@@ -103,6 +105,7 @@ impl Connection {
             shard: shard.clone(),
             socket: Socket::from(accepted.socket),
             session: RefCell::new(Session::new(client)),
+            direct: accepted.direct,
             created_ns: now.ns,
             active_ns: Cell::new(now.ns),
             waiting_since_ns: Cell::new(now.ns),

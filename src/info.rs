@@ -53,7 +53,7 @@ fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
         "errorstats" => title(text, "Errorstats"),
         "cluster" => {
             title(text, "Cluster");
-            field(text, "cluster_enabled", 0);
+            field(text, "cluster_enabled", u8::from(shared.config.cluster_enabled));
         }
         "commandstats" => command_stats(text, report),
         "latencystats" => latency_stats(text, report),
@@ -74,7 +74,7 @@ fn server(text: &mut String, shared: &Shared) {
     title(text, "Server");
     field(text, "redis_version", REDIS_VERSION);
     field(text, "tallyring_version", env!("CARGO_PKG_VERSION"));
-    field(text, "redis_mode", "standalone");
+    field(text, "redis_mode", if shared.config.cluster_enabled { "cluster" } else { "standalone" });
     field(text, "os", &shared.os);
     field(text, "arch_bits", usize::BITS);
     field(text, "multiplexing_api", "io_uring");
@@ -156,6 +156,7 @@ fn stats(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "total_net_output_bytes", report.sent_bytes);
     field(text, "rejected_connections", shared.rejected_count());
     field(text, "expired_keys", report.expired_count);
+    field(text, "mesh_batches_sent", report.mesh_batch_count);
     field(text, "evicted_keys", 0);
     field(text, "evicted_clients", report.evicted_count);
     field(text, "keyspace_hits", report.hit_count);

@@ -117,6 +117,8 @@ pub enum Ask {
     Release,
     /// How many counters there are.
     KeyCount,
+    /// How many counters a slot has.
+    SlotKeyCount(u16),
     /// Forget all counters.
     Flush,
     /// The keys from a cursor on.

@@ -79,6 +79,8 @@ pub struct Shared {
     pub map: ShardMap,
     /// Seed of the key hash.
     pub seed: Seed,
+    /// The port of each shard; empty without `--cluster-enabled yes`.
+    pub cluster_ports: Vec<u16>,
     /// Bytes of each shard's counters, written by it alone.
     pub counter_bytes: Vec<AtomicU64>,
     /// Changes whenever the settings do.
@@ -117,14 +119,18 @@ pub struct Shared {
 pub fn run(config: Config) -> Result<(), StartError> {
     let host = Host::read();
     let listeners = accept::listen(&config)?;
-    let shared = Arc::new(Shared::new(config, &host));
+    let direct_listeners = accept::listen_directly(&config)?;
+    let mut shared = Shared::new(config, &host);
+    shared.cluster_ports = direct_listeners.iter().filter_map(|listeners| listeners.first()?.port()).collect();
+    let shared = Arc::new(shared);
     if let Some(port) = listeners.iter().find_map(Listener::port) {
         shared.port.store(port.into(), Ordering::Relaxed);
     }
     info!("tallyring {} on Linux {}", env!("CARGO_PKG_VERSION"), host.kernel_release);
     let unix_socket = shared.config.unixsocket.clone();
-    start_shards(&shared, &host, &listeners)?;
-    describe(&shared, &listeners);
+    let direct: Vec<String> = direct_listeners.iter().map(|listeners| comma_separated(listeners)).collect();
+    start_shards(&shared, &host, &listeners, direct_listeners)?;
+    describe(&shared, &listeners, &direct);
     wait_for_end(&shared)?;
     if let Some(path) = unix_socket {
         // It is ours: a path that was taken has been refused at the start.
@@ -135,9 +141,15 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 /// Start a thread for each shard and wait until all of them serve.
-fn start_shards(shared: &Arc<Shared>, host: &Host, listeners: &[Listener]) -> Result<(), StartError> {
+fn start_shards(
+    shared: &Arc<Shared>,
+    host: &Host,
+    listeners: &[Listener],
+    direct_listeners: Vec<Vec<Listener>>,
+) -> Result<(), StartError> {
     let (ready, readiness) = channel();
-    for (index, mesh) in Mesh::between(shared.map.shard_count()).into_iter().enumerate() {
+    let meshes = Mesh::between(shared.map.shard_count()).into_iter();
+    for (index, (mesh, direct)) in meshes.zip(direct_listeners).enumerate() {
         let (shared, ready) = (shared.clone(), ready.clone());
         // One shard accepts and deals the connections out, so that all have the same number.
         let listeners = match index {
@@ -150,7 +162,7 @@ fn start_shards(shared: &Arc<Shared>, host: &Host, listeners: &[Listener]) -> Re
             if let Some(core) = shared.config.pin[index] {
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
             }
-            run_shard(index, shared, mesh, listeners, &ready)
+            run_shard(index, shared, mesh, Listeners { common: listeners, direct }, &ready)
         };
         std::thread::Builder::new()
             .name(format!("shard-{index}"))
@@ -184,12 +196,20 @@ fn ready_sender(ready: &Sender<io::Result<()>>) -> impl FnOnce(io::Result<()>) +
     }
 }
 
+/// What one shard accepts from.
+struct Listeners {
+    /// For all shards.
+    common: Vec<Listener>,
+    /// For itself.
+    direct: Vec<Listener>,
+}
+
 /// The thread of a shard: its ring, its tasks. Returns only if it cannot start.
 fn run_shard(
     index: usize,
     shared: Arc<Shared>,
     mesh: Mesh,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     ready: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
     let mut ring = tokio_uring::uring_builder();
@@ -204,8 +224,12 @@ fn run_shard(
         for _ in 0..shard.buffers.total_count() {
             tokio_uring::spawn(connection::work(shard.clone()));
         }
-        let accepting: Vec<_> =
-            listeners.into_iter().map(|listener| tokio_uring::spawn(accept::accept(shard.clone(), listener))).collect();
+        let accept = |direct| {
+            let shard = shard.clone();
+            move |listener| tokio_uring::spawn(accept::accept(shard.clone(), listener, direct))
+        };
+        let common = listeners.common.into_iter().map(accept(false));
+        let accepting: Vec<_> = common.chain(listeners.direct.into_iter().map(accept(true))).collect();
         ready_sender(ready)(Ok(()));
         shared.stops[index].notified().await;
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -230,7 +254,7 @@ fn register_buffers(count: usize) -> io::Result<Buffers> {
 }
 
 /// The first lines of the log.
-fn describe(shared: &Shared, listeners: &[Listener]) {
+fn describe(shared: &Shared, listeners: &[Listener], direct: &[String]) {
     let config = &shared.config;
     let cores = |core: &Option<usize>| core.map_or("any".to_owned(), |core| core.to_string());
     let cores: Vec<String> = config.pin.iter().map(cores).collect();
@@ -242,6 +266,13 @@ fn describe(shared: &Shared, listeners: &[Listener]) {
     for listener in listeners {
         info!("listening on {listener}");
     }
+    if config.cluster_enabled {
+        direct.iter().enumerate().for_each(|(shard, places)| info!("cluster: shard {shard} on {places}"));
+    }
+}
+
+fn comma_separated(listeners: &[Listener]) -> String {
+    listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Wait for a signal or `SHUTDOWN`, then let the clients have their last replies.
@@ -294,6 +325,7 @@ impl Shared {
         Shared {
             map,
             seed: Seed::of_process(),
+            cluster_ports: Vec::new(),
             counter_bytes: per_shard(config.threads),
             live_epoch: AtomicU64::new(1),
             run_id: run_id[..40].to_owned(),
@@ -353,8 +385,18 @@ impl Shared {
         let fewest =
             (0..self.client_counts.len()).min_by_key(|shard| self.client_counts[*shard].load(Ordering::Relaxed));
         let shard = fewest.expect("there is a shard");
+        (shard, self.add_client(shard))
+    }
+
+    /// Count one more client of a shard; the new client's id.
+    pub fn add_client(&self, shard: usize) -> u64 {
         self.client_counts[shard].fetch_add(1, Ordering::Relaxed);
-        (shard, self.next_client_id.fetch_add(1, Ordering::Relaxed))
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The id of a shard as a node of a cluster: 40 hexadecimal digits, the same for as long as the server runs.
+    pub fn node_id(&self, shard: usize) -> String {
+        format!("{}{shard:04x}", &self.run_id[..36])
     }
 
     /// A client of a shard is gone.

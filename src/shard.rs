@@ -49,6 +49,8 @@ pub struct Accepted {
     pub socket: AcceptedSocket,
     /// The client's id.
     pub id: u64,
+    /// It came to the port of the shard that serves it.
+    pub direct: bool,
 }
 
 /// What kind of socket.
@@ -276,6 +278,7 @@ impl Shard {
             waiter.outgoing[routed.shard].as_mut().expect("every target has a batch").push(&routed);
         }
         waiter.left_count = target_count;
+        self.stats.borrow_mut().mesh_batch_count += target_count as u64;
         for target in targets.iter() {
             let batch = waiter.outgoing[target].take().expect("every target has a batch");
             self.mesh.push(target, Message::Execute { from: self.index as u16, waiter: turn.waiter, batch });
@@ -471,6 +474,7 @@ impl Shard {
                 Answer::Done
             }
             Ask::KeyCount => Answer::Count(counters.key_count()),
+            Ask::SlotKeyCount(slot) => Answer::Count(counters.slot_key_count(slot)),
             Ask::Flush => {
                 counters.flush(now_ms);
                 Answer::Done

@@ -63,6 +63,8 @@ pub struct Stats {
     pub error_count: u64,
     /// Connections accepted.
     pub connection_count: u64,
+    /// Batches of operations sent to other shards.
+    pub mesh_batch_count: u64,
     /// Bytes received.
     pub received_bytes: u64,
     /// Bytes sent.
@@ -106,6 +108,8 @@ pub struct Report {
     /// See [`Stats`].
     pub connection_count: u64,
     /// See [`Stats`].
+    pub mesh_batch_count: u64,
+    /// See [`Stats`].
     pub received_bytes: u64,
     /// See [`Stats`].
     pub sent_bytes: u64,
@@ -141,6 +145,7 @@ impl Stats {
             command_count: 0,
             error_count: 0,
             connection_count: 0,
+            mesh_batch_count: 0,
             received_bytes: 0,
             sent_bytes: 0,
             recall_count: 0,
@@ -211,6 +216,7 @@ impl Stats {
         self.command_count = 0;
         self.error_count = 0;
         self.connection_count = 0;
+        self.mesh_batch_count = 0;
         self.received_bytes = 0;
         self.sent_bytes = 0;
         self.recall_count = 0;
@@ -233,6 +239,7 @@ impl Stats {
             command_count: self.command_count,
             error_count: self.error_count,
             connection_count: self.connection_count,
+            mesh_batch_count: self.mesh_batch_count,
             received_bytes: self.received_bytes,
             sent_bytes: self.sent_bytes,
             recall_count: self.recall_count,
@@ -255,6 +262,7 @@ impl Report {
         self.command_count += other.command_count;
         self.error_count += other.error_count;
         self.connection_count += other.connection_count;
+        self.mesh_batch_count += other.mesh_batch_count;
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
         self.recall_count += other.recall_count;

@@ -3,6 +3,7 @@
 //! Each runs after everything before it in its pipeline has been answered, and appends exactly one reply.
 
 mod clients;
+mod cluster;
 mod keys;
 mod settings;
 mod transaction;
@@ -39,6 +40,20 @@ impl Place<'_> {
         }
     }
 
+    /// The shards whose counters this connection is shown: on a shard's own port that one, as a cluster client sums up
+    /// what the nodes tell.
+    fn keyspace(self) -> std::ops::Range<usize> {
+        let own = self.connection.shard.index;
+        if self.connection.direct { own..own + 1 } else { 0..self.shard_count() }
+    }
+
+    /// Ask the shards of [`Place::keyspace`], one after the other.
+    async fn ask_keyspace(self, ask: impl Fn() -> Ask, mut each: impl FnMut(Answer)) {
+        for shard in self.keyspace() {
+            each(self.ask(shard, ask()).await);
+        }
+    }
+
     fn shard_count(self) -> usize {
         self.connection.shard.map.shard_count()
     }
@@ -62,7 +77,7 @@ pub async fn run(connection: &Connection, task: Task, turn: &mut Turn, out: &mut
 /// Whether the reply may be so long that few may gather such at a time.
 pub fn may_be_long(connection: &Connection, task: &Task) -> bool {
     match task {
-        Task::Keys(_) | Task::ClientList(_) => true,
+        Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } => true,
         Task::Exec => {
             let session = connection.session.borrow();
             session.client.transaction.as_ref().is_some_and(|queued| queued.queue.len() > SMALL_QUEUE_BYTES_MAX)
@@ -79,11 +94,11 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         Task::Reply(reply) => out.extend_from_slice(&reply),
         Task::DbSize => {
             let mut key_count = 0;
-            place.ask_all(|| Ask::KeyCount, |answer| key_count += count_of(&answer)).await;
+            place.ask_keyspace(|| Ask::KeyCount, |answer| key_count += count_of(&answer)).await;
             encode::integer(out, key_count as i64);
         }
         Task::Flush => {
-            place.ask_all(|| Ask::Flush, |_| ()).await;
+            place.ask_keyspace(|| Ask::Flush, |_| ()).await;
             encode::simple(out, "OK");
         }
         Task::Keys(pattern) => keys::keys(place, pattern, out).await,
@@ -124,6 +139,9 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
             shard.shared.unpause();
             encode::simple(out, "OK");
         }
+        Task::Cluster(view) => cluster::view(place, view, out),
+        Task::CountKeysInSlot(slot) => cluster::count_keys(place, slot, out).await,
+        Task::GetKeysInSlot { slot, count } => cluster::get_keys(place, slot, count, out).await,
         Task::ConfigGet(patterns) => settings::get(place, &patterns, out),
         Task::ConfigSet(pairs) => settings::set(place, &pairs, out),
         Task::ConfigResetStat => {

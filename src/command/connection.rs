@@ -36,10 +36,13 @@ pub fn reset(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
 }
 
 /// `SELECT index`.
-pub fn select(_: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
+pub fn select(_: &mut Client, env: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
     let index = integer::parse(call.arg(1)).ok_or(Fault::NotInteger)?;
     if i32::try_from(index).is_err() {
         return Err(mistake::fixed("ERR value is out of range, value must between -2147483648 and 2147483647"));
+    }
+    if index != 0 && env.cluster {
+        return Err(mistake::fixed("ERR SELECT is not allowed in cluster mode"));
     }
     if index != 0 {
         return Err(mistake::fixed("ERR DB index is out of range"));
@@ -104,7 +107,7 @@ pub fn hello(client: &mut Client, env: &Env<'_>, call: &Call<'_>, out: &mut Vec<
         client.name = name;
     }
     client.resp3 = resp3;
-    describe_server(client, out);
+    describe_server(client, env, out);
     Ok(())
 }
 
@@ -150,7 +153,7 @@ fn same_secret(given: &[u8], secret: &[u8]) -> bool {
     std::hint::black_box(differing) == 0 && fits && given.len() == secret.len()
 }
 
-fn describe_server(client: &Client, out: &mut Vec<u8>) {
+fn describe_server(client: &Client, env: &Env<'_>, out: &mut Vec<u8>) {
     let resp3 = client.resp3;
     encode::map(out, 7, resp3);
     for (field, text) in [("server", "redis"), ("version", REDIS_VERSION)] {
@@ -161,7 +164,8 @@ fn describe_server(client: &Client, out: &mut Vec<u8>) {
     encode::integer(out, if resp3 { 3 } else { 2 });
     encode::bulk(out, b"id");
     encode::integer(out, client.id as i64);
-    for (field, text) in [("mode", "standalone"), ("role", "master")] {
+    let mode = if env.cluster { "cluster" } else { "standalone" };
+    for (field, text) in [("mode", mode), ("role", "master")] {
         encode::bulk(out, field.as_bytes());
         encode::bulk(out, text.as_bytes());
     }

@@ -32,6 +32,8 @@ pub enum Group {
     Connection,
     /// The server.
     Server,
+    /// The shards as a cluster.
+    Cluster,
     /// Scripts and functions: there are none, and some clients flush them.
     Scripting,
 }
@@ -45,6 +47,7 @@ impl Group {
             Group::Transactions => "transactions",
             Group::Connection => "connection",
             Group::Server => "server",
+            Group::Cluster => "cluster",
             Group::Scripting => "scripting",
         }
     }
@@ -183,12 +186,13 @@ repeated.
 Commands of Redis answer as Redis 7 does, with the differences that the README names. Every value is a 64-bit integer.
 ";
 
-const PAGE_PARTS: [(&str, &str); 6] = [
+const PAGE_PARTS: [(&str, &str); 7] = [
     ("Counters", "string"),
     ("Keys", "generic"),
     ("Transactions", "transactions"),
     ("Connection", "connection"),
     ("Server", "server"),
+    ("Cluster clients", "cluster"),
     ("Scripts and functions", "scripting"),
 ];
 

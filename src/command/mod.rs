@@ -5,6 +5,7 @@
 //! does no I/O and reads no clock.
 
 mod clients;
+mod cluster;
 mod connection;
 pub mod docs;
 mod expiry;
@@ -25,7 +26,7 @@ use std::borrow::Cow;
 pub use docs::reference_markdown;
 pub use spec::{InTransaction, Keys, Spec, flag};
 pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, lookup, lookup_full, subcommand};
-pub use task::{Bytes, ClientFilter, Task};
+pub use task::{Bytes, ClientFilter, ClusterView, Task};
 
 use crate::client::Client;
 use crate::counters::{Cond, Deadline, Fault, Op, SetReply};
@@ -108,6 +109,8 @@ pub struct Env<'a> {
     pub password: Option<&'a [u8]>,
     /// `DEBUG` is allowed (`--enable-debug-command yes`).
     pub debug: bool,
+    /// The shards are shown as the nodes of a cluster (`--cluster-enabled yes`).
+    pub cluster: bool,
 }
 
 impl<'a> Call<'a> {

@@ -3,6 +3,7 @@
 //! The rows are in `table/`, by family. Here they are joined and numbered at compile time, and a perfect hash over
 //! the names is found, so that a lookup is two multiplications and two loads, whatever bytes it is given.
 
+mod cluster;
 mod connection;
 mod keys;
 mod rows;
@@ -12,7 +13,8 @@ mod transactions;
 
 use super::Spec;
 
-const FAMILIES: [&[Spec]; 5] = [strings::SPECS, keys::SPECS, transactions::SPECS, connection::SPECS, server::SPECS];
+const FAMILIES: [&[Spec]; 6] =
+    [strings::SPECS, keys::SPECS, transactions::SPECS, connection::SPECS, server::SPECS, cluster::SPECS];
 
 /// Commands, subcommands not counted. Their [`Spec::index`] is below this.
 pub const COMMAND_COUNT: usize = {

@@ -25,6 +25,21 @@ pub struct ClientFilter {
     pub type_matches: bool,
 }
 
+/// What `CLUSTER` tells about all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterView {
+    /// `CLUSTER SLOTS`.
+    Slots,
+    /// `CLUSTER SHARDS`.
+    Shards,
+    /// `CLUSTER NODES`.
+    Nodes,
+    /// `CLUSTER INFO`.
+    Info,
+    /// `CLUSTER MYID`.
+    MyId,
+}
+
 /// One task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -94,6 +109,17 @@ pub enum Task {
     },
     /// `CLIENT UNPAUSE`.
     ClientUnpause,
+    /// `CLUSTER SLOTS` and its like.
+    Cluster(ClusterView),
+    /// `CLUSTER COUNTKEYSINSLOT slot`.
+    CountKeysInSlot(u16),
+    /// `CLUSTER GETKEYSINSLOT slot count`.
+    GetKeysInSlot {
+        /// The slot.
+        slot: u16,
+        /// At most so many keys.
+        count: u64,
+    },
     /// `CONFIG GET pattern …`.
     ConfigGet(Vec<String>),
     /// `CONFIG SET name value …`, names lower-cased.
@@ -132,6 +158,7 @@ impl Task {
             Task::Reply(_)
                 | Task::Keys(_)
                 | Task::Scan { .. }
+                | Task::GetKeysInSlot { .. }
                 | Task::Info(_)
                 | Task::ClientList(_)
                 | Task::SlowlogGet(_)

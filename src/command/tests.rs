@@ -1,5 +1,6 @@
 //! Tests of the commands: requests are built from words, and what comes out is compared with what Redis answers.
 
+mod cluster;
 mod connection;
 mod errors;
 mod introspection;
@@ -81,7 +82,7 @@ impl Request {
 }
 
 /// No password, no debugging.
-pub const OPEN: Env<'static> = Env { password: None, debug: false };
+pub const OPEN: Env<'static> = Env { password: None, debug: false, cluster: false };
 
 /// The text of a mistake.
 pub fn text(mistake: &Mistake) -> &str {

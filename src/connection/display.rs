@@ -1,5 +1,7 @@
 //! What is shown of a connection: `CLIENT LIST`, `CLIENT INFO`, and who is meant by a filter.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::{Connection, Waiting};
 use crate::command::{self, ClientFilter};
 use crate::limits::CONNECTION_BYTES;
@@ -19,6 +21,18 @@ impl Connection {
         match &self.socket {
             Socket::Tcp { local, .. } => local.to_string(),
             Socket::Unix(_) => self.unix_address(),
+        }
+    }
+
+    /// The IP address that the client has reached the server at; of a Unix socket's client, one that it could.
+    pub fn reached_ip(&self) -> IpAddr {
+        match &self.socket {
+            Socket::Tcp { local, .. } => local.ip().to_canonical(),
+            Socket::Unix(_) => match self.shard.shared.config.bind.first() {
+                Some(ip) if !ip.is_unspecified() => *ip,
+                Some(IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+                _ => Ipv4Addr::LOCALHOST.into(),
+            },
         }
     }
 

@@ -22,7 +22,7 @@ use crate::limits::{
     FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
 };
 use crate::server::{Live, PauseKind};
-use crate::session::{Calls, Status, Surroundings};
+use crate::session::{Calls, Direct, Status, Surroundings};
 use crate::shard::{Shard, Turn};
 use crate::socket::CANCELED;
 use crate::tasks;
@@ -224,12 +224,18 @@ impl Connection {
             env: Env {
                 password: live.requirepass.as_deref().map(str::as_bytes),
                 debug: shard.shared.config.enable_debug_command,
+                cluster: shard.shared.config.cluster_enabled,
             },
             map: shard.map,
             seed: shard.seed,
             now_ms,
             writes_paused: shard.shared.pause(now_ms).is_some(),
             queue_room_bytes: &shard.queue_room_bytes,
+            direct: self.direct.then(|| Direct {
+                own: shard.index,
+                ip: self.reached_ip(),
+                ports: &shard.shared.cluster_ports,
+            }),
         };
         let room_bytes = FIXED_BUFFER_BYTES - io.encoded;
         let input = &mut io.input.as_mut().expect("there is input to parse")[..io.received];

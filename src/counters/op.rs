@@ -201,6 +201,8 @@ pub enum Fault {
     RequestTooLong,
     /// A request that does not stream, of more arguments than the limit.
     TooManyArguments,
+    /// The keys of one request to a shard's own port are of several slots.
+    CrossSlot,
     /// `RENAME` of a counter that does not exist.
     NoSuchKey,
     /// `GETEX` with an expiry that cannot be.
@@ -224,6 +226,7 @@ impl Fault {
             Fault::ArgumentTooLong => "ERR argument is too long: at most 4096 bytes",
             Fault::RequestTooLong => "ERR request is too long: at most 16384 bytes for a command that does not stream",
             Fault::TooManyArguments => "ERR too many arguments: at most 128 for a command that does not stream",
+            Fault::CrossSlot => "CROSSSLOT Keys in request don't hash to the same slot",
             Fault::NoSuchKey => "ERR no such key",
             Fault::GetExExpiry => "ERR invalid expire time in 'getex' command",
             Fault::NoFrequency => {

@@ -7,6 +7,7 @@
 //! Invariants: exactly one reply per command. A position between two calls is one at which parsing can go on whatever
 //! comes next, so the same replies come out however the input is cut. No I/O, no clock, no async.
 
+mod direct;
 mod queue;
 mod request;
 mod stream;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::cell::Cell;
 
+pub use direct::Direct;
 pub use window::{Calls, Routed, Totals, WARM_ITEM_COUNT_MIN, Window};
 
 use crate::client::{Client, ReplyMode, Transaction};
@@ -25,6 +27,8 @@ use crate::counters::Seed;
 use crate::resp::encode;
 use crate::resp::parse::{Bulk, bulk};
 use crate::slot::ShardMap;
+use direct::SlotRange;
+use queue::Queue;
 use stream::Stream;
 
 /// What a session may know of its surroundings while it parses.
@@ -42,6 +46,8 @@ pub struct Surroundings<'a> {
     pub writes_paused: bool,
     /// How many more bytes transactions may queue on this shard.
     pub queue_room_bytes: &'a Cell<usize>,
+    /// The client came to this shard's own port: keys of other shards are elsewhere. `None` serves every key.
+    pub direct: Option<Direct<'a>>,
 }
 
 /// Why [`Session::parse`] returned.
@@ -74,7 +80,7 @@ enum State {
     /// Within a command that executes its arguments as they arrive.
     Stream(Stream),
     /// Within a command that is queued as its arguments arrive.
-    Queue { left_count: u32 },
+    Queue(Queue),
     /// Within a request that has been answered: its remaining arguments are passed over.
     Skip { left_count: u32 },
 }
@@ -119,7 +125,8 @@ impl Session {
     ) -> Status {
         assert!(window.is_empty(), "a window is executed and encoded before it is filled again");
         window.clear(self.client.resp3, room_bytes);
-        let mut parsing = Parsing { session: self, window, around, at: *at };
+        let served = around.direct.map_or(SlotRange::ALL, |direct| around.map.slots_of(direct.own).into());
+        let mut parsing = Parsing { session: self, window, around, served, at: *at };
         let status = loop {
             let before = parsing.at;
             let step = parsing.step(input, spans);
@@ -153,6 +160,8 @@ struct Parsing<'a> {
     session: &'a mut Session,
     window: &'a mut Window,
     around: &'a Surroundings<'a>,
+    /// The slots whose keys this connection serves.
+    served: SlotRange,
     /// How much of the input has been consumed.
     at: usize,
 }
@@ -166,7 +175,7 @@ impl Parsing<'_> {
         match self.session.state {
             State::Start => self.start(input, spans),
             State::Stream(stream) => self.stream(stream, input),
-            State::Queue { left_count } => self.queue_arguments(left_count, input),
+            State::Queue(queue) => self.queue_arguments(queue, input),
             State::Skip { left_count } => self.skip_arguments(left_count, input),
         }
     }

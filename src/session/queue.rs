@@ -5,9 +5,10 @@
 
 use bytes::BufMut;
 
+use super::direct::SlotRange;
 use super::stream::Argument;
 use super::{Parsing, State, Status, Step};
-use crate::command::{Call, Keys, Mistake, Run, Spec, mistake};
+use crate::command::{Call, Each, Keys, Mistake, Run, Spec, mistake};
 use crate::counters::Fault;
 use crate::limits::{HEADER_BYTES_MAX, QUEUE_BYTES_MAX};
 use crate::resp::encode;
@@ -16,6 +17,18 @@ use crate::slot;
 /// A request does not fit the queue of its transaction.
 const QUEUE_FULL: Mistake =
     mistake::fixed("ERR transaction queue is full: at most 1 MiB of commands, all clients' together 16 MiB a shard");
+
+/// A streaming command on its way into the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queue {
+    /// Arguments that have not arrived.
+    left_count: u32,
+    each: Each,
+    /// What its keys may be of.
+    slots: SlotRange,
+    /// The next argument is a key.
+    at_key: bool,
+}
 
 impl Parsing<'_> {
     /// Queue a whole request.
@@ -35,7 +48,7 @@ impl Parsing<'_> {
                 Run::Task(_) if spec.keys == Keys::NONE => transaction.all_shards = true,
                 _ => {
                     for position in spec.keys.positions(call.count()) {
-                        transaction.shards.insert(self.around.map.shard_of(slot::of(call.arg(position))));
+                        transaction.add_slot(slot::of(call.arg(position)), self.around.map);
                     }
                 }
             }
@@ -45,7 +58,7 @@ impl Parsing<'_> {
         Ok(())
     }
 
-    pub(super) fn begin_queue(&mut self, spec: &'static Spec, count: u32, head: &[u8], end: usize) -> Step {
+    pub(super) fn begin_queue(&mut self, each: Each, count: u32, slots: SlotRange, head: &[u8], end: usize) -> Step {
         let left_count = count - 1;
         self.at = end;
         if !self.reserve_queue(head.len()) {
@@ -58,27 +71,30 @@ impl Parsing<'_> {
             }
             transaction.command_count += 1;
         }
-        let _ = spec;
-        self.session.state = State::Queue { left_count };
+        self.session.state = State::Queue(Queue { left_count, each, slots, at_key: true });
         Ok(())
     }
 
     /// Queue the arguments of a streaming command that have arrived.
-    pub(super) fn queue_arguments(&mut self, mut left_count: u32, input: &[u8]) -> Step {
+    pub(super) fn queue_arguments(&mut self, mut queue: Queue, input: &[u8]) -> Step {
         if !self.window.has_room(2) {
             return Err(Status::WindowFull);
         }
-        while left_count > 0 {
+        while queue.left_count > 0 {
             let mut end = self.at;
             let mistake = match self.next_bulk(input, &mut end)? {
                 Argument::Whole(span) => {
-                    if self.reserve_queue(end - self.at) {
+                    let slot = queue.at_key.then(|| slot::of(span.of(input)));
+                    if slot.is_some_and(|slot| !queue.slots.contains(slot)) {
+                        Some(Mistake::from(Fault::CrossSlot))
+                    } else if self.reserve_queue(end - self.at) {
                         if let Some(transaction) =
                             self.session.client.transaction.as_mut().filter(|queued| !queued.aborted)
                         {
                             transaction.queue.put_slice(&input[self.at..end]);
-                            // Values are routed too: a shard too many in the set is only a shard that waits.
-                            transaction.shards.insert(self.around.map.shard_of(slot::of(span.of(input))));
+                            if let Some(slot) = slot {
+                                transaction.add_slot(slot, self.around.map);
+                            }
                         }
                         None
                     } else {
@@ -91,9 +107,11 @@ impl Parsing<'_> {
                 }
             };
             self.at = end;
-            left_count -= 1;
-            self.session.state = State::Queue { left_count };
+            queue.left_count -= 1;
+            queue.at_key = !(queue.at_key && queue.each.takes_values());
+            self.session.state = State::Queue(queue);
             if let Some(mistake) = mistake {
+                let left_count = queue.left_count;
                 self.session.state = if left_count > 0 { State::Skip { left_count } } else { State::Start };
                 return self.refuse(mistake);
             }

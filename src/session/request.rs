@@ -12,6 +12,7 @@ use crate::limits::{
 };
 use crate::resp::inline::{self, Inline};
 use crate::resp::parse::{Broken, Bulk, Header, bulk, header};
+use crate::slot;
 
 impl Parsing<'_> {
     pub(super) fn start(&mut self, input: &mut [u8], spans: &mut Spans) -> Step {
@@ -80,7 +81,11 @@ impl Parsing<'_> {
                 return Err(Status::Paused);
             }
             self.at = end;
-            self.open_stream(spec, each, spans.len() as u32)?;
+            let slots = match spans.get(1).map_or(Ok(self.served), |key| self.slots_with(slot::of(key.of(input)))) {
+                Ok(slots) => slots,
+                Err(mistake) => return self.refuse(mistake),
+            };
+            self.open_stream(spec, each, spans.len() as u32, slots)?;
             let mut rest = &spans[1..];
             while let (State::Stream(mut stream), [key, ..]) = (self.session.state, rest) {
                 let value = if each.takes_values() { Some(rest[1]) } else { None };
@@ -162,7 +167,10 @@ impl Parsing<'_> {
         }
         if self.session.client.transaction.is_some() && spec.in_transaction() == InTransaction::Queued {
             self.at = end;
-            return self.queue(spec, call);
+            return match self.misdirected(spec, call) {
+                Some(mistake) => self.refuse(mistake),
+                None => self.queue(spec, call),
+            };
         }
         if self.around.writes_paused && spec.flags.has(flag::WRITE) {
             return Err(Status::Paused);
@@ -180,6 +188,10 @@ impl Parsing<'_> {
                             self.window.push_fault(Fault::KeyTooLong, quiet);
                         } else {
                             let key = self.around.seed.key(span.of(call.input));
+                            if !self.served.contains(key.slot) {
+                                push_mistake(self.moved(key.slot), quiet, self.window);
+                                return Ok(());
+                            }
                             self.window.push_op(
                                 key,
                                 span,
@@ -190,7 +202,9 @@ impl Parsing<'_> {
                             );
                         }
                     }
-                    Err(mistake) => push_mistake(mistake, quiet, self.window),
+                    Err(mistake) => {
+                        push_mistake(self.misdirected(spec, call).unwrap_or(mistake), quiet, self.window);
+                    }
                 }
                 Ok(())
             }
@@ -220,7 +234,7 @@ impl Parsing<'_> {
                 if resp3 != self.session.client.resp3 { Err(Status::WindowFull) } else { Ok(()) }
             }
             Run::Task(parse) => {
-                let parsed = match self.outside_transaction(spec) {
+                let parsed = match self.outside_transaction(spec).or_else(|| self.misdirected(spec, call)) {
                     None => parse(&self.around.env, call),
                     Some(mistake) => Err(mistake),
                 };

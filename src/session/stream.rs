@@ -3,6 +3,7 @@
 //! An argument that cannot be executed is an error at its place in the arrays of `MGET` and `MINCRBY`; the commands with
 //! a single reply end there and say at which argument.
 
+use super::direct::SlotRange;
 use super::{Parsing, State, Status, Step, push_mistake, window};
 use crate::command::{self, Each, Span, Spec, flag, mistake};
 use crate::counters::Fault;
@@ -18,6 +19,8 @@ pub(super) struct Stream {
     left_count: u32,
     /// Position of the next argument in its request; the command's name is 0.
     argument: u32,
+    /// What its keys may be of.
+    slots: SlotRange,
     /// The next argument belongs to a key that was refused.
     skip_value: bool,
     quiet: bool,
@@ -44,18 +47,26 @@ impl Parsing<'_> {
             self.session.state = State::Skip { left_count };
             return self.refuse(mistake);
         }
+        let slots = match self.stream_slots(input, end)? {
+            Ok(slots) => slots,
+            Err(mistake) => {
+                self.at = end;
+                self.session.state = State::Skip { left_count };
+                return self.refuse(mistake);
+            }
+        };
         if self.session.client.transaction.is_some() {
-            return self.begin_queue(spec, count, &input[self.at..end], end);
+            return self.begin_queue(each, count, slots, &input[self.at..end], end);
         }
         if self.around.writes_paused && spec.flags.has(flag::WRITE) {
             return Err(Status::Paused);
         }
         self.at = end;
-        self.open_stream(spec, each, count)
+        self.open_stream(spec, each, count, slots)
     }
 
     /// Begin a streaming command of `count` arguments, its name included.
-    pub(super) fn open_stream(&mut self, spec: &'static Spec, each: Each, count: u32) -> Step {
+    pub(super) fn open_stream(&mut self, spec: &'static Spec, each: Each, count: u32, slots: SlotRange) -> Step {
         let quiet = self.take_quiet();
         self.window.count_call(spec.index);
         let left_count = count - 1;
@@ -69,7 +80,7 @@ impl Parsing<'_> {
             Each::Mincrby => self.window.push_text(quiet, |out| encode::array(out, left_count as usize / 2)),
             Each::Mset | Each::Del | Each::Exists => {}
         }
-        self.session.state = State::Stream(Stream { each, left_count, argument: 1, skip_value: false, quiet });
+        self.session.state = State::Stream(Stream { each, left_count, argument: 1, slots, skip_value: false, quiet });
         Ok(())
     }
 
@@ -146,6 +157,9 @@ impl Parsing<'_> {
             Err(fault) => return self.refuse_element(stream, argument_count, Some(fault)),
         };
         let key = self.around.seed.key(span.of(input));
+        if !stream.slots.contains(key.slot) {
+            return self.refuse_element(stream, argument_count, Some(Fault::CrossSlot));
+        }
         let shard = self.around.map.shard_of(key.slot);
         match stream.each {
             Each::Mget | Each::Mincrby => self.window.push_op(key, span, shard, op, stream.argument, stream.quiet),
@@ -163,7 +177,8 @@ impl Parsing<'_> {
             stream.skip_value = false;
             return self.advance_stream(stream, argument_count);
         };
-        let argument = stream.argument + u32::from(at_value && fault != Fault::KeyTooLong);
+        let about_key = matches!(fault, Fault::KeyTooLong | Fault::CrossSlot);
+        let argument = stream.argument + u32::from(at_value && !about_key);
         match stream.each {
             Each::Mget | Each::Mincrby => {
                 self.window.push_text(stream.quiet, |out| window::put_fault_at(out, fault, argument));

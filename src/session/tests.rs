@@ -1,6 +1,9 @@
 //! The session driven by hand: a connection of one receive buffer, shards side by side in one thread.
 
+mod direct;
+
 use std::cell::Cell;
+use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,6 +13,9 @@ use crate::client::Client;
 use crate::counters::Counters;
 use crate::limits::{FIXED_BUFFER_BYTES, QUEUE_BYTES_MAX, QUEUES_BYTES_MAX};
 use crate::slot;
+
+/// Of the shards, when they have ports of their own.
+const PORTS: [u16; 4] = [7_001, 7_002, 7_003, 7_004];
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -27,6 +33,8 @@ struct Bench {
     password: Option<&'static [u8]>,
     /// Writes are paused so many times.
     pause_count: usize,
+    /// The shard whose own port the client came to.
+    direct: Option<usize>,
     ended: bool,
 }
 
@@ -45,6 +53,7 @@ impl Bench {
             queue_room_bytes: Cell::new(QUEUES_BYTES_MAX),
             password: None,
             pause_count: 0,
+            direct: None,
             ended: false,
         }
     }
@@ -72,16 +81,20 @@ impl Bench {
         let mut at = 0;
         loop {
             let around = Surroundings {
-                env: Env { password: self.password, debug: false },
+                env: Env { password: self.password, debug: false, cluster: false },
                 map: self.map,
                 seed: Seed::of_process(),
                 now_ms: NOW_MS,
                 writes_paused: self.pause_count > 0,
                 queue_room_bytes: &self.queue_room_bytes,
+                direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),
             };
             let input = &mut self.buffer[..self.filled];
             let status =
                 self.session.parse(input, &mut at, &mut self.spans, &mut self.window, FIXED_BUFFER_BYTES, &around);
+            if let Some(own) = self.direct {
+                assert_eq!(self.window.routed(&self.buffer, own).count(), 0, "nothing is for another shard");
+            }
             for (own, counters) in self.shards.iter_mut().enumerate() {
                 self.window.execute(&self.buffer, own, counters, NOW_MS);
             }

@@ -5,9 +5,10 @@ use super::{Place, is_too_long};
 use crate::client::ShardSet;
 use crate::command::Bytes;
 use crate::counters::{Entry, Fault, cursor_slot};
-use crate::limits::SLOT_COUNT;
+use crate::limits::{LARGE_REPLY_BYTES_MAX, SLOT_COUNT};
 use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
+use crate::slot;
 
 /// Keys that one step of `KEYS` visits.
 const KEYS_STEP_COUNT: u64 = 1_000;
@@ -16,7 +17,7 @@ const KEYS_STEP_COUNT: u64 = 1_000;
 pub(super) async fn keys(place: Place<'_>, pattern: Bytes, out: &mut Vec<u8>) {
     let start = out.len();
     let mut key_count = 0;
-    for shard in 0..place.shard_count() {
+    for shard in place.keyspace() {
         let mut cursor = first_cursor(place, shard);
         loop {
             let ask = Ask::Scan { cursor, count: KEYS_STEP_COUNT, pattern: Some(pattern.clone()) };
@@ -46,17 +47,22 @@ pub(super) async fn scan(
     type_matches: bool,
     out: &mut Vec<u8>,
 ) {
-    let mut next = cursor;
+    let keyspace = place.keyspace();
+    let mut next = cursor.max(first_cursor(place, keyspace.start));
     let mut keys = Vec::new();
     // A shard that is through with few keys leaves room for those of the next one.
     while cursor_slot(next) < SLOT_COUNT as u64 && (keys.len() as u64) < count {
         let shard = place.connection.shard.map.shard_of(cursor_slot(next) as u16);
+        if shard >= keyspace.end {
+            next = 0;
+            break;
+        }
         let left_count = count - keys.len() as u64;
         let ask = Ask::Scan { cursor: next, count: left_count, pattern: pattern.clone() };
         let (stopped, more) = scanned(place.ask(shard, ask).await);
         keys.extend(more);
         next = match stopped {
-            0 if shard + 1 < place.shard_count() => first_cursor(place, shard + 1),
+            0 if shard + 1 < keyspace.end => first_cursor(place, shard + 1),
             stopped => stopped,
         };
         if stopped != 0 || next == 0 {
@@ -75,10 +81,32 @@ pub(super) async fn scan(
     keys.iter().for_each(|key| encode::bulk(out, key));
 }
 
+/// At most `count` keys of one slot, and little more bytes than the longest reply may have.
+pub(super) async fn slot_keys(place: Place<'_>, owner: usize, slot: u16, count: u64) -> Vec<Bytes> {
+    let slot_count = super::count_of(&place.ask(owner, Ask::SlotKeyCount(slot)).await);
+    let count = count.min(slot_count);
+    let mut keys: Vec<Bytes> = Vec::new();
+    let mut bytes = 0;
+    let mut cursor = u64::from(slot) << 32;
+    while (keys.len() as u64) < count && cursor_slot(cursor) == u64::from(slot) && bytes <= LARGE_REPLY_BYTES_MAX {
+        let left_count = count - keys.len() as u64;
+        let ask = Ask::Scan { cursor, count: left_count.min(KEYS_STEP_COUNT), pattern: None };
+        let (next, more) = scanned(place.ask(owner, ask).await);
+        // A step goes on into the next slots when this one has no more, and over the count where positions are equal.
+        let of_slot = more.into_iter().filter(|key| slot::of(key) == slot).take(left_count as usize);
+        keys.extend(of_slot.inspect(|key| bytes += key.len()));
+        if next == 0 {
+            break;
+        }
+        cursor = next;
+    }
+    keys
+}
+
 /// `RANDOMKEY`: a key of a shard that is drawn by how many it has.
 pub(super) async fn random_key(place: Place<'_>, out: &mut Vec<u8>) {
     let mut key_counts = Vec::new();
-    place.ask_all(|| Ask::KeyCount, |answer| key_counts.push(super::count_of(&answer))).await;
+    place.ask_keyspace(|| Ask::KeyCount, |answer| key_counts.push(super::count_of(&answer))).await;
     let total: u64 = key_counts.iter().sum();
     let pick = place.connection.shard.shared.random();
     let mut left = pick.checked_rem(total).unwrap_or(0);
@@ -89,7 +117,8 @@ pub(super) async fn random_key(place: Place<'_>, out: &mut Vec<u8>) {
     });
     // Counters that have expired are still counted: the drawn shard may have none alive, so the others are asked too.
     let first = drawn.unwrap_or(0);
-    for shard in (0..place.shard_count()).map(|step| (first + step) % place.shard_count()) {
+    let keyspace = place.keyspace();
+    for shard in (0..keyspace.len()).map(|step| keyspace.start + (first + step) % keyspace.len()) {
         if let Answer::Key(Some(key)) = place.ask(shard, Ask::Random(pick)).await {
             return encode::bulk(out, &key);
         }

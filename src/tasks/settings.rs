@@ -119,6 +119,7 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
         ("appendonly", "no".into()),
         ("auth-timeout", live.auth_timeout_s.to_string()),
         ("bind", bind.join(" ")),
+        ("cluster-enabled", if config.cluster_enabled { "yes" } else { "no" }.into()),
         ("databases", "1".into()),
         ("io-threads", config.threads.to_string()),
         ("maxclients", live.maxclients.to_string()),

@@ -9,6 +9,7 @@ use super::{Place, run_plain};
 use crate::client::{Client, ReplyMode, ShardSet, Transaction, Watched};
 use crate::command::{Bytes, Env, Mistake, Spans, mistake};
 use crate::connection::Connection;
+use crate::counters::Fault;
 use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
 use crate::mesh::Ask;
 use crate::resp::encode;
@@ -110,6 +111,10 @@ pub(super) async fn exec(place: Place<'_>, turn: &mut Turn, out: &mut Vec<u8>) {
         let Mistake::Text(text) = mistake::EXEC_ABORTED else { unreachable!("it is a text") };
         return encode::error(out, &text);
     }
+    if transaction.crosses_slots && connection.direct {
+        unwatch(place).await;
+        return encode::error(out, Fault::CrossSlot.text());
+    }
     let shards = shards_of(place, &transaction);
     let held = hold(place, shards.iter()).await;
     if is_changed(held.place).await {
@@ -135,7 +140,7 @@ fn set_executing(place: Place<'_>, executing: bool, mode: ReplyMode) -> ReplyMod
 fn shards_of(place: Place<'_>, transaction: &Transaction) -> ShardSet {
     let shard = &place.connection.shard;
     if transaction.all_shards {
-        return ShardSet::all(place.shard_count());
+        return shard_set(place.keyspace());
     }
     let mut shards = transaction.shards;
     for watched in &place.connection.session.borrow().client.watched {
@@ -170,12 +175,15 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
                 env: Env {
                     password: live.requirepass.as_deref().map(str::as_bytes),
                     debug: shard.shared.config.enable_debug_command,
+                    cluster: shard.shared.config.cluster_enabled,
                 },
                 map: shard.map,
                 seed: shard.seed,
                 now_ms,
                 writes_paused: false,
                 queue_room_bytes: &shard.queue_room_bytes,
+                // Where the keys are was looked at when they were queued.
+                direct: None,
             };
             let session = &mut *connection.session.borrow_mut();
             session.parse(&mut queue, &mut at, &mut spans, &mut turn.window, usize::MAX, &around)

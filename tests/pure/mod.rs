@@ -119,8 +119,8 @@ pub fn surroundings<'a>(
     writes_paused: bool,
     queue_room_bytes: &'a Cell<usize>,
 ) -> Surroundings<'a> {
-    let env = Env { password, debug: true };
-    Surroundings { env, map, seed: Seed::of_process(), now_ms: NOW_MS, writes_paused, queue_room_bytes }
+    let env = Env { password, debug: true, cluster: false };
+    Surroundings { env, map, seed: Seed::of_process(), now_ms: NOW_MS, writes_paused, queue_room_bytes, direct: None }
 }
 
 /// Execute a window: shard 0's keys at once, the others' as batches.

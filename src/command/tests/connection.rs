@@ -7,7 +7,7 @@ use super::{Env, OPEN, Request, text};
 use crate::client::{Client, ReplyMode};
 use crate::limits::SHORT_REPLY_BYTES_MAX;
 
-const LOCKED: Env<'static> = Env { password: Some(b"secret"), debug: false };
+const LOCKED: Env<'static> = Env { password: Some(b"secret"), debug: false, cluster: false };
 const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NOAUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
      <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
@@ -89,7 +89,7 @@ proptest! {
     fn only_the_password_is_the_password(given in proptest::collection::vec(0u8..3, 0..4),
                                          secret in proptest::collection::vec(0u8..3, 1..4)) {
         let mut client = Client::default();
-        let env = Env { password: Some(&secret), debug: false };
+        let env = Env { password: Some(&secret), debug: false, cluster: false };
         let reply = Request::new(&[b"AUTH", &given[..]]).reply(&mut client, &env);
         prop_assert_eq!(reply.is_ok(), given == secret);
         prop_assert_eq!(client.authenticated, given == secret);
@@ -99,7 +99,7 @@ proptest! {
 #[test]
 fn a_password_as_long_as_an_argument_works() {
     let secret = vec![b'x'; 4_096];
-    let env = Env { password: Some(&secret), debug: false };
+    let env = Env { password: Some(&secret), debug: false, cluster: false };
     let mut near = secret.clone();
     near[4_095] = b'y';
     assert!(Request::new(&[b"AUTH", &near[..]]).reply(&mut Client::default(), &env).is_err());

@@ -15,7 +15,7 @@ pub struct Expected {
     pub key_specs: &'static str,
     pub since: &'static str,
     pub group: &'static str,
-    /// The first word of the complexity, or empty where it depends on something.
+    /// The first word of the complexity, or empty where it depends on something, or is not what it says.
     pub complexity: &'static str,
 }
 
@@ -121,4 +121,16 @@ pub const EXPECTED: &[Expected] = &[
     Expected { name: "script|help", arity: 2, flags: "loading stale", keys: (0, 0, 0), categories: "@slow @scripting", tips: "", key_specs: "", since: "5.0.0", group: "scripting", complexity: "O(1)" },
     Expected { name: "script|flush", arity: -2, flags: "noscript", keys: (0, 0, 0), categories: "@slow @scripting", tips: "request_policy:all_nodes response_policy:all_succeeded", key_specs: "", since: "2.6.0", group: "scripting", complexity: "O(N)" },
     Expected { name: "debug", arity: -2, flags: "admin noscript loading stale", keys: (0, 0, 0), categories: "@admin @slow @dangerous", tips: "", key_specs: "", since: "1.0.0", group: "server", complexity: "" },
+    Expected { name: "cluster", arity: -2, flags: "", keys: (0, 0, 0), categories: "@slow", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "" },
+    Expected { name: "cluster|help", arity: 2, flags: "loading stale", keys: (0, 0, 0), categories: "@slow", tips: "", key_specs: "", since: "5.0.0", group: "cluster", complexity: "O(1)" },
+    Expected { name: "cluster|countkeysinslot", arity: 3, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
+    Expected { name: "cluster|getkeysinslot", arity: 4, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "nondeterministic_output", key_specs: "", since: "3.0.0", group: "cluster", complexity: "" },
+    Expected { name: "cluster|info", arity: 2, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "nondeterministic_output", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
+    Expected { name: "cluster|keyslot", arity: 3, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(N)" },
+    Expected { name: "cluster|myid", arity: 2, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
+    Expected { name: "cluster|nodes", arity: 2, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "nondeterministic_output", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(N)" },
+    Expected { name: "cluster|shards", arity: 2, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "nondeterministic_output", key_specs: "", since: "7.0.0", group: "cluster", complexity: "O(N)" },
+    Expected { name: "cluster|slots", arity: 2, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "nondeterministic_output", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(N)" },
+    Expected { name: "readonly", arity: 1, flags: "loading stale fast", keys: (0, 0, 0), categories: "@fast @connection", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
+    Expected { name: "readwrite", arity: 1, flags: "loading stale fast", keys: (0, 0, 0), categories: "@fast @connection", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
 ];

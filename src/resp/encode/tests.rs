@@ -147,6 +147,7 @@ fn no_outcome_is_longer_than_its_limit() {
         Fault::ArgumentTooLong,
         Fault::RequestTooLong,
         Fault::TooManyArguments,
+        Fault::CrossSlot,
         Fault::NoSuchKey,
         Fault::GetExExpiry,
         Fault::NoFrequency,
@@ -157,6 +158,7 @@ fn no_outcome_is_longer_than_its_limit() {
         match fault {
             Fault::NotInteger | Fault::Overflow | Fault::DecrementOverflow | Fault::OutOfMemory | Fault::Syntax => {}
             Fault::KeyTooLong | Fault::ArgumentTooLong | Fault::RequestTooLong | Fault::TooManyArguments => {}
+            Fault::CrossSlot => {}
             Fault::NoSuchKey | Fault::GetExExpiry | Fault::NoFrequency | Fault::NoIdleTime => {}
         }
     }
