@@ -5,6 +5,7 @@
 
 mod connection;
 mod keys;
+mod latency;
 mod rows;
 mod server;
 mod strings;

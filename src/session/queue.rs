@@ -23,7 +23,7 @@ impl Parsing<'_> {
         let bytes_max: usize = call.spans.iter().map(|span| span.len as usize + 2 * HEADER_BYTES_MAX).sum();
         let room = self.reserve_queue(bytes_max);
         let Some(transaction) = self.session.client.transaction.as_mut().filter(|_| room) else {
-            return self.refuse(QUEUE_FULL);
+            return self.refuse_command(spec, QUEUE_FULL);
         };
         if !transaction.aborted {
             encode::array(&mut transaction.queue, call.count());
@@ -50,7 +50,7 @@ impl Parsing<'_> {
         self.at = end;
         if !self.reserve_queue(head.len()) {
             self.session.state = State::Skip { left_count };
-            return self.refuse(QUEUE_FULL);
+            return self.refuse_command(spec, QUEUE_FULL);
         }
         if let Some(transaction) = self.session.client.transaction.as_mut() {
             if !transaction.aborted {
@@ -58,7 +58,6 @@ impl Parsing<'_> {
             }
             transaction.command_count += 1;
         }
-        let _ = spec;
         self.session.state = State::Queue { left_count };
         Ok(())
     }
