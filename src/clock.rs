@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
-    /// Unix time in nanoseconds at `start`, as far as is known.
-    start_unix_ns: Cell<i128>,
+    /// Unix time in nanoseconds at `start`, as far as is known. 64 bits last until the year 2262.
+    start_unix_ns: Cell<i64>,
 }
 
 /// One reading.
@@ -38,20 +38,20 @@ impl Clock {
 
     /// Read the wall clock anew.
     pub fn renew(&self) {
-        let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
-        self.start_unix_ns.set(unix_ns - self.start.elapsed().as_nanos() as i128);
+        let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+        self.start_unix_ns.set(unix_ns - self.start.elapsed().as_nanos() as i64);
     }
 
     /// The time.
     pub fn now(&self) -> Moment {
         let ns = self.start.elapsed().as_nanos() as u64;
-        Moment { ns, unix_ms: ((self.start_unix_ns.get() + i128::from(ns)) / 1_000_000) as i64 }
+        Moment { ns, unix_ms: (self.start_unix_ns.get() + ns as i64) / 1_000_000 }
     }
 
     /// Unix time in microseconds, for `TIME`.
     pub fn unix_us(&self) -> i64 {
         self.renew();
-        ((self.start_unix_ns.get() + self.start.elapsed().as_nanos() as i128) / 1_000) as i64
+        (self.start_unix_ns.get() + self.start.elapsed().as_nanos() as i64) / 1_000
     }
 }
 

@@ -151,6 +151,10 @@ pub struct Options {
     /// Entries that the slow log keeps [default: 128]
     #[arg(long, help_heading = "Logging", value_name = "COUNT")]
     pub slowlog_max_len: Option<usize>,
+
+    /// Note what keeps a shard busy for so many milliseconds, for the LATENCY command; 0 is off [default: 0]
+    #[arg(long, help_heading = "Logging", value_name = "MILLISECONDS")]
+    pub latency_monitor_threshold: Option<u64>,
 }
 
 /// What the server runs by.
@@ -202,6 +206,8 @@ pub struct Config {
     pub slowlog_log_slower_than_us: i64,
     /// Entries of the slow log, at most [`SLOWLOG_COUNT_MAX`].
     pub slowlog_max_len: usize,
+    /// From how many milliseconds on the latency monitor notes what happens; 0 is off.
+    pub latency_monitor_threshold_ms: u64,
     /// `DEBUG` is allowed.
     pub enable_debug_command: bool,
     /// What the operator should know, to be logged once there is a log.
@@ -296,6 +302,11 @@ impl Config {
             fixed_buffer_count: 0,
             slowlog_log_slower_than_us: options.slowlog_log_slower_than.unwrap_or(10_000),
             slowlog_max_len: within("slowlog-max-len", options.slowlog_max_len.unwrap_or(128), 0..=SLOWLOG_COUNT_MAX)?,
+            latency_monitor_threshold_ms: within(
+                "latency-monitor-threshold",
+                options.latency_monitor_threshold.unwrap_or(0),
+                0..=i64::MAX as u64,
+            )?,
             enable_debug_command: options.enable_debug_command.is_some_and(|answer| answer.0),
             warnings,
         };

@@ -5,10 +5,14 @@
 
 use std::fmt::Write;
 
-use crate::command::REDIS_VERSION;
+use crate::command::{REDIS_VERSION, by_index};
+use crate::latency::{Percentiles, Stage};
 use crate::resp::encode;
 use crate::server::Shared;
 use crate::stats::Report;
+
+/// The sections that are shown when they are named, or all are asked for.
+const SECTIONS_ON_DEMAND: [&str; 3] = ["commandstats", "latencystats", "stages"];
 
 /// The sections of `INFO` without an argument, in their order.
 const DEFAULT_SECTIONS: [&str; 10] =
@@ -16,28 +20,28 @@ const DEFAULT_SECTIONS: [&str; 10] =
 
 /// The text of the named sections; none named: the default ones.
 pub fn render(sections: &[String], shared: &Shared, report: &Report) -> String {
-    let wants = |name: &str| match sections {
-        [] => true,
-        sections => sections.iter().any(|section| match section.as_str() {
-            "everything" | "all" => true,
-            "default" => DEFAULT_SECTIONS.contains(&name) || name == "keyspace",
-            section => section == name,
-        }),
-    };
-    let everything = sections.iter().any(|section| matches!(section.as_str(), "all" | "everything"));
     let mut text = String::new();
-    let order = DEFAULT_SECTIONS.iter().copied().chain(["commandstats", "latencystats", "keyspace"]);
-    for name in order.filter(|name| wants(name)) {
-        let on_demand = matches!(name, "commandstats" | "latencystats");
-        if on_demand && !everything && !sections.iter().any(|section| section == name) {
-            continue;
-        }
+    let order = DEFAULT_SECTIONS.iter().copied().chain(SECTIONS_ON_DEMAND).chain(["keyspace"]);
+    for name in order.filter(|name| wants(sections, name)) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
         section(&mut text, name, shared, report);
     }
     text
+}
+
+/// Whether a section is among those that were asked for; none named: the default ones.
+pub fn wants(sections: &[String], name: &str) -> bool {
+    let is_default = DEFAULT_SECTIONS.contains(&name) || name == "keyspace";
+    match sections {
+        [] => is_default,
+        sections => sections.iter().any(|section| match section.as_str() {
+            "everything" | "all" => true,
+            "default" => is_default,
+            section => section == name,
+        }),
+    }
 }
 
 fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
@@ -50,13 +54,14 @@ fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
         "replication" => replication(text, shared),
         "cpu" => cpu(text),
         "modules" => title(text, "Modules"),
-        "errorstats" => title(text, "Errorstats"),
+        "errorstats" => error_stats(text, report),
         "cluster" => {
             title(text, "Cluster");
             field(text, "cluster_enabled", u8::from(shared.config.cluster_enabled));
         }
         "commandstats" => command_stats(text, report),
         "latencystats" => latency_stats(text, report),
+        "stages" => stages(text, report),
         "keyspace" => keyspace(text, report),
         _ => {}
     }
@@ -185,14 +190,21 @@ fn cpu(text: &mut String) {
     field(text, "used_cpu_user", format!("{user_s:.6}"));
 }
 
+fn error_stats(text: &mut String, report: &Report) {
+    title(text, "Errorstats");
+    for (code, count) in &report.errors {
+        field(text, &format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
 fn command_stats(text: &mut String, report: &Report) {
     title(text, "Commandstats");
     for (name, command) in report.called() {
         let total_us = command.total_ns / 1_000;
-        let each_us = command.total_ns as f64 / 1_000.0 / command.call_count as f64;
-        let value = format!(
-            "calls={},usec={total_us},usec_per_call={each_us:.2},rejected_calls=0,failed_calls=0",
-            command.call_count
+        let each_us = command.total_ns as f64 / 1_000.0 / command.call_count.max(1) as f64;
+        let value = format_args!(
+            "calls={},usec={total_us},usec_per_call={each_us:.2},rejected_calls={},failed_calls={}",
+            command.call_count, command.rejected_count, command.failed_count
         );
         field(text, &format!("cmdstat_{name}"), value);
     }
@@ -200,11 +212,20 @@ fn command_stats(text: &mut String, report: &Report) {
 
 fn latency_stats(text: &mut String, report: &Report) {
     title(text, "Latencystats");
-    for (name, command) in report.called() {
-        let Some(latency_ns) = &command.latency_ns else { continue };
-        let at = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1_000.0;
-        let value = format!("p50={:.3},p99={:.3},p99.9={:.3}", at(0.5), at(0.99), at(0.999));
-        field(text, &format!("latency_percentiles_usec_{name}"), value);
+    let us = |ns: u64| ns as f64 / 1_000.0;
+    for (index, latency) in &report.latencies {
+        let name = format!("latency_percentiles_usec_{}", by_index(*index).name);
+        let (p50_us, p99_us, p999_us) = (us(latency.p50_ns), us(latency.p99_ns), us(latency.p999_ns));
+        field(text, &name, format_args!("p50={p50_us:.3},p99={p99_us:.3},p99.9={p999_us:.3}"));
+    }
+}
+
+fn stages(text: &mut String, report: &Report) {
+    title(text, "Stages");
+    for (stage, latency) in Stage::ALL.iter().zip(&report.stages) {
+        let Percentiles { count, p50_ns, p99_ns, p999_ns, max_ns } = latency;
+        let value = format_args!("count={count},p50={p50_ns},p99={p99_ns},p99.9={p999_ns},max={max_ns}");
+        field(text, &format!("stage_nsec_{}", stage.name()), value);
     }
 }
 

@@ -27,6 +27,7 @@ pub mod session;
 pub mod slot;
 
 pub mod info;
+pub mod latency;
 pub mod process;
 pub mod stats;
 pub mod tasks;

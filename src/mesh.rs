@@ -10,10 +10,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
 use crate::counters::{Counters, Entry, Fault, Key, Op, Outcome};
+use crate::latency::{Event, Series, Which};
 use crate::lend::touched;
 use crate::limits::{
     FIXED_BUFFER_BYTES, MESH_BATCH_COUNT_MAX, MESH_CONNECTION_COUNT_MAX, WINDOW_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
@@ -146,6 +148,12 @@ pub enum Ask {
     Unwatch(Box<[u8]>),
     /// Statistics.
     Report,
+    /// One histogram.
+    Histogram(Which),
+    /// What the latency monitor has seen.
+    Spikes,
+    /// Forget what it has seen of these events, by their number.
+    ResetSpikes([bool; Event::ALL.len()]),
     /// Set the statistics to zero.
     ResetStats,
     /// Lines of `CLIENT LIST`.
@@ -180,6 +188,12 @@ pub enum Answer {
     Put(Result<(), Fault>),
     /// Statistics.
     Report(Box<Report>),
+    /// A histogram, if anything is in it.
+    Histogram(Option<Box<Histogram<u64>>>),
+    /// The events of the latency monitor, by their number.
+    Spikes([Series; Event::ALL.len()]),
+    /// Of which events something was forgotten.
+    ResetSpikes([bool; Event::ALL.len()]),
     /// Text lines.
     Text(String),
     /// Entries of the slow log.

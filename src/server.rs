@@ -59,6 +59,8 @@ pub struct Live {
     pub slowlog_slower_than_us: i64,
     /// Entries of the slow log.
     pub slowlog_count_max: usize,
+    /// From how many milliseconds on the latency monitor notes what happens; 0 is off.
+    pub latency_monitor_threshold_ms: u64,
 }
 
 /// Which commands a pause keeps waiting.
@@ -321,6 +323,7 @@ impl Shared {
             requirepass: config.requirepass.as_ref().map(|password| Arc::from(&**password)),
             slowlog_slower_than_us: config.slowlog_log_slower_than_us,
             slowlog_count_max: config.slowlog_max_len,
+            latency_monitor_threshold_ms: config.latency_monitor_threshold_ms,
         };
         Shared {
             map,

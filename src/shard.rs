@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
+use hdrhistogram::Histogram;
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ use crate::command::Spans;
 use crate::connection::Connection;
 use crate::counters::{Counters, Key, Seed};
 use crate::glob;
+use crate::latency::{self, Event};
 use crate::lend::Pool;
 use crate::limits::{
     LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX, SCAN_STEP_BYTES_MAX, SHARD_COUNT_MAX,
@@ -140,6 +142,8 @@ pub struct Shard {
     pub long_batches: Pool<()>,
     /// Whoever gathers a large reply holds one of these.
     pub large_replies: Pool<()>,
+    /// Whoever adds up the histograms of all shards holds this one.
+    pub merged: Pool<Box<Histogram<u64>>>,
     /// When something was last received, in the shard's nanoseconds.
     worked_ns: Cell<u64>,
     work: Notify,
@@ -181,6 +185,7 @@ impl Shard {
             watch_room_bytes: Cell::new(WATCHED_BYTES_MAX),
             long_batches: Pool::new([(); LONG_BATCH_COUNT_MAX]),
             large_replies: Pool::new([(); LARGE_REPLY_COUNT_MAX]),
+            merged: Pool::new([Box::new(latency::empty())]),
             worked_ns: Cell::new(0),
             work: Notify::new(),
             stopping: Cell::new(false),
@@ -210,6 +215,7 @@ impl Shard {
 
     fn refresh_live(&self) {
         let (epoch, live) = self.shared.read_live();
+        self.stats.borrow_mut().follow(&live);
         *self.live.borrow_mut() = (epoch, Rc::new(live));
         self.update_room();
     }
@@ -494,6 +500,18 @@ impl Shard {
                 drop(counters);
                 Answer::Report(Box::new(self.report()))
             }
+            Ask::Histogram(which) => {
+                Answer::Histogram(self.stats.borrow().latency.histogram(which).cloned().map(Box::new))
+            }
+            Ask::Spikes => {
+                let stats = self.stats.borrow();
+                Answer::Spikes(Event::ALL.map(|event| stats.latency.monitor.series(event).clone()))
+            }
+            Ask::ResetSpikes(events) => {
+                let monitor = &mut self.stats.borrow_mut().latency.monitor;
+                let reset = Event::ALL.map(|event| events[event as usize] && monitor.reset(event));
+                Answer::ResetSpikes(reset)
+            }
             Ask::ResetStats => {
                 counters.reset_stats();
                 self.stats.borrow_mut().reset();
@@ -554,6 +572,9 @@ fn touches_counters(ask: &Ask) -> bool {
         Ask::Hold
             | Ask::Release
             | Ask::Report
+            | Ask::Histogram(_)
+            | Ask::Spikes
+            | Ask::ResetSpikes(_)
             | Ask::ResetStats
             | Ask::Clients(_)
             | Ask::KillClients(_)

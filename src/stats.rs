@@ -1,37 +1,39 @@
-//! What a shard counts and times: commands, errors, bytes, latencies, slow commands.
+//! What a shard counts: commands, errors, bytes, slow commands. Beside it, what they took: [`Latency`].
 //!
-//! One set per shard, owned by its thread; merged only when somebody asks. A batch costs one record a kind of command.
+//! One set per shard, owned by its thread; merged only when somebody asks. A batch costs one addition a kind of command.
 //!
-//! Invariant: its memory is bounded by the command table and the slow log's limits.
+//! Invariant: its memory is bounded by the command table, the slow log's limits and [`ERROR_CODE_COUNT_MAX`].
 
-use std::collections::VecDeque;
-
-use hdrhistogram::Histogram;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::command::{self, SPEC_COUNT};
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::latency::{Event, Latency, Percentiles, STAGE_COUNT, Stage};
 use crate::limits::SLOWLOG_COUNT_MAX;
-use crate::session::Calls;
+use crate::server::Live;
+use crate::session::{Calls, ErrorReply, Window};
 
-/// Bytes of one histogram: 1,024 counts of 8 bytes for each doubling from 2,048 ns up to a minute, and as many below.
-pub const HISTOGRAM_BYTES: usize = 27 * 1_024 * 8;
+/// Error codes (`ERR`, `OOM` …) that are counted each; others are only in the sum.
+pub const ERROR_CODE_COUNT_MAX: usize = 128;
 
 /// Longest key that the slow log shows, as in Redis.
 pub const SLOW_KEY_BYTES_MAX: usize = 128;
 
-/// Longest latency that is told apart, one minute.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Longest code of an error reply.
+const ERROR_CODE_BYTES_MAX: usize = 32;
 
 /// How the commands of one kind fared.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommandStats {
     /// How many were executed.
     pub call_count: u64,
-    /// From the receive that completed them to their replies handed to the kernel, added up, in nanoseconds.
+    /// From the receive that completed them until the kernel had taken their replies, added up, in nanoseconds.
     pub total_ns: u64,
-    /// The same, each; there once the command has been called.
-    pub latency_ns: Option<Box<Histogram<u64>>>,
+    /// How many were not executed: a wrong number of arguments, no password, not in a transaction.
+    pub rejected_count: u64,
+    /// How many were executed and answered with an error. An error at its place in an array is none.
+    pub failed_count: u64,
 }
 
 /// One entry of the slow log.
@@ -39,8 +41,10 @@ pub struct CommandStats {
 pub struct SlowEntry {
     /// Unix time in milliseconds.
     pub unix_ms: i64,
-    /// How long it took, in microseconds.
+    /// How long its slow stage took, in microseconds.
     pub duration_us: u64,
+    /// Which stage that was.
+    pub stage: Stage,
     /// The command's index in the table.
     pub command: u16,
     /// The first key, shortened to [`SLOW_KEY_BYTES_MAX`]; empty where there was none.
@@ -57,6 +61,10 @@ pub struct SlowEntry {
 #[derive(Debug)]
 pub struct Stats {
     commands: Vec<CommandStats>,
+    /// By code.
+    errors: BTreeMap<Box<str>, u64>,
+    /// What commands took.
+    pub latency: Latency,
     /// Commands executed.
     pub command_count: u64,
     /// Error replies.
@@ -73,7 +81,8 @@ pub struct Stats {
     pub recall_count: u64,
     rate: Rate,
     slow: VecDeque<SlowEntry>,
-    slow_threshold_us: i64,
+    /// `u64::MAX`: nothing is slow.
+    slow_threshold_ns: u64,
     slow_count_max: usize,
 }
 
@@ -135,6 +144,12 @@ pub struct Report {
     pub watching_count: u64,
     /// By the command's index.
     pub commands: Vec<CommandStats>,
+    /// Error replies by their code.
+    pub errors: BTreeMap<Box<str>, u64>,
+    /// By the command's index, where somebody asked for it: the whole time. Filled in by who asks.
+    pub latencies: Vec<(usize, Percentiles)>,
+    /// The same by stage.
+    pub stages: [Percentiles; STAGE_COUNT],
 }
 
 impl Stats {
@@ -142,6 +157,8 @@ impl Stats {
     pub fn new(config: &Config) -> Stats {
         Stats {
             commands: vec![CommandStats::default(); SPEC_COUNT],
+            errors: BTreeMap::new(),
+            latency: Latency::default(),
             command_count: 0,
             error_count: 0,
             connection_count: 0,
@@ -151,40 +168,97 @@ impl Stats {
             recall_count: 0,
             rate: Rate::default(),
             slow: VecDeque::new(),
-            slow_threshold_us: config.slowlog_log_slower_than_us,
+            slow_threshold_ns: slow_threshold_ns(config.slowlog_log_slower_than_us),
             slow_count_max: config.slowlog_max_len.min(SLOWLOG_COUNT_MAX),
         }
     }
 
     /// Commands were executed.
+    #[inline]
     pub fn count(&mut self, calls: Calls) {
         self.command_count += u64::from(calls.count);
         self.commands[usize::from(calls.command)].call_count += u64::from(calls.count);
     }
 
-    /// Replies were sent, so long after their requests were received.
-    pub fn record(&mut self, calls: Calls, duration_ns: u64) {
-        let command = &mut self.commands[usize::from(calls.command)];
-        command.total_ns += duration_ns * u64::from(calls.count);
-        let histogram = command.latency_ns.get_or_insert_with(|| Box::new(new_histogram()));
-        histogram.saturating_record_n(duration_ns, u64::from(calls.count));
+    /// A window was executed and encoded: its calls and its errors.
+    #[inline]
+    pub fn count_window(&mut self, window: &Window) {
+        window.calls().for_each(|calls| self.count(calls));
+        if window.has_errors() {
+            self.count_errors(window);
+        }
     }
 
-    /// Whether what took so long enters the slow log.
+    #[cold]
+    fn count_errors(&mut self, window: &Window) {
+        for calls in window.rejected() {
+            self.commands[usize::from(calls.command)].rejected_count += u64::from(calls.count);
+        }
+        for ErrorReply { code, failed } in window.errors() {
+            self.count_error(code, failed);
+        }
+    }
+
+    /// An error was replied: its code, and the command that failed, if one was executed.
+    #[cold]
+    pub fn count_error(&mut self, code: &[u8], failed: Option<u16>) {
+        self.error_count += 1;
+        if let Some(command) = failed {
+            self.commands[usize::from(command)].failed_count += 1;
+        }
+        let Some(code) = std::str::from_utf8(code).ok().filter(|code| code.len() <= ERROR_CODE_BYTES_MAX) else {
+            return;
+        };
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_CODE_COUNT_MAX {
+            self.errors.insert(code.into(), 1);
+        }
+    }
+
+    /// Replies were sent, so long after their requests were received.
     #[inline]
-    pub fn is_slow(&self, duration_ns: u64) -> bool {
-        self.slow_threshold_us >= 0 && duration_ns / 1_000 >= self.slow_threshold_us as u64 && self.slow_count_max > 0
+    pub fn record(&mut self, calls: Calls, duration_ns: u64) {
+        self.commands[usize::from(calls.command)].total_ns += duration_ns * u64::from(calls.count);
+        self.latency.record_command(calls, duration_ns);
+    }
+
+    /// The first of the stages that took so long that the slow log has it. Executing comes first: it is what Redis logs.
+    #[inline]
+    pub fn slow_stage(&self, queue_ns: u64, execute_ns: u64) -> Option<(Stage, u64)> {
+        if execute_ns >= self.slow_threshold_ns {
+            Some((Stage::Execute, execute_ns))
+        } else if queue_ns >= self.slow_threshold_ns {
+            Some((Stage::Queue, queue_ns))
+        } else {
+            None
+        }
+    }
+
+    /// Whether a send took so long that the slow log has it. With a threshold of 0 every command is in it already.
+    #[inline]
+    pub fn is_slow_send(&self, send_ns: u64) -> bool {
+        send_ns >= self.slow_threshold_ns && self.slow_threshold_ns > 0
     }
 
     /// Put a command into the slow log. `key` is the first that it named, if it named one.
-    pub fn note_slow(&mut self, connection: &Connection, command: u16, key: &[u8], unix_ms: i64, duration_ns: u64) {
-        while self.slow.len() >= self.slow_count_max {
-            self.slow.pop_back();
+    pub fn note_slow(
+        &mut self,
+        connection: &Connection,
+        command: u16,
+        key: &[u8],
+        unix_ms: i64,
+        (stage, duration_ns): (Stage, u64),
+    ) {
+        if self.slow_count_max == 0 {
+            return;
         }
+        self.slow.truncate(self.slow_count_max - 1);
         let session = connection.session.borrow();
         self.slow.push_front(SlowEntry {
             unix_ms,
             duration_us: duration_ns / 1_000,
+            stage,
             command,
             key: key[..key.len().min(SLOW_KEY_BYTES_MAX)].into(),
             client_id: session.client.id,
@@ -193,11 +267,20 @@ impl Stats {
         });
     }
 
-    /// Change what the slow log keeps.
-    pub fn set_slow_limits(&mut self, threshold_us: i64, count_max: usize) {
-        self.slow_threshold_us = threshold_us;
-        self.slow_count_max = count_max.min(SLOWLOG_COUNT_MAX);
+    /// Follow the settings.
+    pub fn follow(&mut self, live: &Live) {
+        self.slow_threshold_ns = slow_threshold_ns(live.slowlog_slower_than_us);
+        self.slow_count_max = live.slowlog_count_max.min(SLOWLOG_COUNT_MAX);
         self.slow.truncate(self.slow_count_max);
+        self.latency.monitor.set_threshold_ms(live.latency_monitor_threshold_ms);
+    }
+
+    /// Something took so long: an event, if the monitor has it so.
+    #[inline]
+    pub fn note_event(&mut self, event: Event, unix_ms: i64, duration_ns: u64) {
+        if self.latency.monitor.is_spike(duration_ns) {
+            self.latency.monitor.note(event, unix_ms, duration_ns);
+        }
     }
 
     /// The newest entries of the slow log, the newest first.
@@ -212,7 +295,9 @@ impl Stats {
 
     /// `CONFIG RESETSTAT`.
     pub fn reset(&mut self) {
-        self.commands.iter_mut().for_each(|command| *command = CommandStats::default());
+        self.commands.fill(CommandStats::default());
+        self.errors.clear();
+        self.latency.reset();
         self.command_count = 0;
         self.error_count = 0;
         self.connection_count = 0;
@@ -245,6 +330,7 @@ impl Stats {
             recall_count: self.recall_count,
             commands_per_second: self.rate.samples.iter().sum::<u64>() / self.rate.samples.len() as u64,
             commands: self.commands.clone(),
+            errors: self.errors.clone(),
             ..Report::default()
         }
     }
@@ -271,7 +357,6 @@ impl Report {
         self.lent_count += other.lent_count;
         self.queue_bytes += other.queue_bytes;
         self.client_count += other.client_count;
-
         self.parked_bytes += other.parked_bytes;
         self.evicted_count += other.evicted_count;
         self.input_bytes_max = self.input_bytes_max.max(other.input_bytes_max);
@@ -280,22 +365,25 @@ impl Report {
         for (sum, command) in self.commands.iter_mut().zip(&other.commands) {
             sum.call_count += command.call_count;
             sum.total_ns += command.total_ns;
-            let Some(latency_ns) = &command.latency_ns else { continue };
-            let merged = sum.latency_ns.get_or_insert_with(|| Box::new(new_histogram()));
-            merged.add(latency_ns.as_ref()).expect("all histograms have the same bounds");
+            sum.rejected_count += command.rejected_count;
+            sum.failed_count += command.failed_count;
+        }
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
         }
     }
 
-    /// The commands that were called, each with its name.
+    /// The commands that somebody has tried to call, each with its name.
     pub fn called(&self) -> impl Iterator<Item = (&'static str, &CommandStats)> {
         self.commands
             .iter()
             .enumerate()
-            .filter(|(_, command)| command.call_count > 0)
+            .filter(|(_, command)| command.call_count + command.rejected_count > 0)
             .map(|(index, command)| (command::by_index(index).name, command))
     }
 }
 
-fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are sound")
+/// The slow log's threshold as it is compared; a negative one is never reached.
+fn slow_threshold_ns(threshold_us: i64) -> u64 {
+    u64::try_from(threshold_us).map_or(u64::MAX, |threshold_us| threshold_us.saturating_mul(1_000))
 }

@@ -5,6 +5,7 @@
 mod clients;
 mod cluster;
 mod keys;
+mod latency;
 mod settings;
 mod transaction;
 
@@ -124,7 +125,8 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         }
         Task::Reset => transaction::reset(place, out).await,
         Task::Info(sections) => {
-            let report = report(place).await;
+            let mut report = report(place).await;
+            latency::report(place, &sections, &mut report).await;
             let text = info::render(&sections, &shard.shared, &report);
             encode::verbatim(out, "txt", &text, place.resp3());
         }
@@ -172,6 +174,11 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
             place.ask_all(|| Ask::SlowlogReset, |_| ()).await;
             encode::simple(out, "OK");
         }
+        Task::LatencyHistogram(names) => latency::histogram(place, &names, out).await,
+        Task::LatencyLatest => latency::latest(place, out).await,
+        Task::LatencyHistory(event) => latency::history(place, event, out).await,
+        Task::LatencyReset(events) => latency::reset(place, events, out).await,
+        Task::LatencyDoctor => latency::doctor(place, out).await,
         Task::MemoryStats => {
             let report = report(place).await;
             info::memory_stats(&shard.shared, &report, place.resp3(), out);

@@ -11,6 +11,7 @@ pub mod docs;
 mod expiry;
 mod introspection;
 mod keys;
+mod latency;
 pub mod mistake;
 mod server;
 pub mod spec;
@@ -199,6 +200,13 @@ pub fn resolve_announced(call: &Call<'_>, count: usize) -> Result<&'static Spec,
         spec = subcommand(spec, call.arg(1)).ok_or_else(|| mistake::unknown_subcommand(call))?;
     }
     if spec.arity_allows(count) { Ok(spec) } else { Err(mistake::wrong_arity(spec.name)) }
+}
+
+/// The command that a request names, whatever is wrong with it otherwise.
+#[cold]
+pub fn called(call: &Call<'_>) -> Option<&'static Spec> {
+    let spec = lookup(call.arg(0))?;
+    if spec.subcommands.is_empty() || call.count() == 1 { Some(spec) } else { subcommand(spec, call.arg(1)) }
 }
 
 /// The operation of a streaming command on one of its keys. `value` is what follows the key, where keys come in pairs.

@@ -6,6 +6,7 @@
 mod cluster;
 mod connection;
 mod keys;
+mod latency;
 mod rows;
 mod server;
 mod strings;

@@ -1,6 +1,8 @@
 //! What a command asks for that one session cannot do alone: it takes other shards, the configuration, the clock or
 //! the other clients. The connection carries it out, after everything before it in the pipeline has been answered.
 
+use crate::latency::Event;
+
 /// Bytes of a key or a pattern, owned: a task outlives the buffer that it was parsed from.
 pub type Bytes = Box<[u8]>;
 
@@ -134,6 +136,16 @@ pub enum Task {
     SlowlogLen,
     /// `SLOWLOG RESET`.
     SlowlogReset,
+    /// `LATENCY HISTOGRAM [command …]`: commands by their index, none for all.
+    LatencyHistogram(Option<Vec<usize>>),
+    /// `LATENCY LATEST`.
+    LatencyLatest,
+    /// `LATENCY HISTORY event`; `None` is an event that this server does not have.
+    LatencyHistory(Option<Event>),
+    /// `LATENCY RESET [event …]`: which of [`Event::ALL`].
+    LatencyReset([bool; Event::ALL.len()]),
+    /// `LATENCY DOCTOR`.
+    LatencyDoctor,
     /// `MEMORY STATS`.
     MemoryStats,
     /// `MEMORY DOCTOR`.

@@ -8,7 +8,7 @@ use crate::cli::{self, Cli, Invocation};
 use crate::host::Limit;
 
 /// Every option with two values, as the flag takes them and as TOML.
-const SAMPLES: [(&str, [&str; 2], [&str; 2]); 23] = [
+const SAMPLES: [(&str, [&str; 2], [&str; 2]); 24] = [
     ("bind", ["10.0.0.1,::1", "127.0.0.2"], ["[\"10.0.0.1\", \"::1\"]", "\"127.0.0.2\""]),
     ("port", ["0", "7000"], ["0", "7000"]),
     ("unixsocket", ["/run/a.sock", "/run/b.sock"], ["\"/run/a.sock\"", "\"/run/b.sock\""]),
@@ -32,6 +32,7 @@ const SAMPLES: [(&str, [&str; 2], [&str; 2]); 23] = [
     ("log-level", ["debug", "warning"], ["\"debug\"", "\"warn\""]),
     ("slowlog-log-slower-than", ["-1", "0"], ["-1", "0"]),
     ("slowlog-max-len", ["0", "9"], ["0", "9"]),
+    ("latency-monitor-threshold", ["0", "9"], ["0", "9"]),
 ];
 
 fn host() -> Host {

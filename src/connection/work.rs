@@ -18,13 +18,15 @@ use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
 use crate::command::{Env, Task};
+use crate::latency::{Event, Stage};
 use crate::limits::{
     FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
 };
 use crate::server::{Live, PauseKind};
-use crate::session::{Calls, Direct, Status, Surroundings};
+use crate::session::{Calls, Direct, Status, Surroundings, code};
 use crate::shard::{Shard, Turn};
 use crate::socket::CANCELED;
+use crate::stats::Stats;
 use crate::tasks;
 
 /// Replies are sent when less room than this is left for those of the next window: what a quarter of one takes.
@@ -51,10 +53,18 @@ struct Io {
     /// Encoded bytes in `output`.
     encoded: usize,
     /// The commands whose replies have not been sent: recorded when they are.
-    calls: [Option<Calls>; 4],
+    calls: [Option<Calls>; KIND_COUNT_MAX],
+    /// How many replies have not been sent, those of the commands that found no place among `calls` too.
+    unsent_count: u64,
     /// When the batch was received.
     batch: Moment,
+    /// When the last of the replies was encoded, in the shard's nanoseconds.
+    encoded_ns: u64,
 }
+
+/// Kinds of commands that are told apart in one send. More of them are recorded when they are encoded, as if their
+/// replies took no time to send.
+const KIND_COUNT_MAX: usize = 8;
 
 /// The task of a worker: take over connections that are ready, one after the other, for as long as the shard runs.
 pub async fn work(shard: Rc<Shard>) {
@@ -62,6 +72,10 @@ pub async fn work(shard: Rc<Shard>) {
         let connection = shard.next_job().await;
         let mut io = Io { batch: shard.clock.now(), ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
+        // What was never sent ended here.
+        if io.unsent_count > 0 {
+            connection.record_sent(&mut io, shard.clock.now());
+        }
         for buffer in [io.input.take(), io.output.take()].into_iter().flatten() {
             shard.buffers.give_back(buffer);
         }
@@ -249,10 +263,6 @@ impl Connection {
         let input = io.input.as_ref().expect("the window points into it");
         let started = shard.clock.now();
         shard.execute(turn, input, io.batch.unix_ms, false).await;
-        let duration_ns = shard.clock.now().ns - started.ns;
-        if shard.stats.borrow().is_slow(duration_ns) {
-            self.note_slow_window(turn, input, started, duration_ns);
-        }
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => shard.lend_buffer(Purpose::Send).await,
@@ -263,25 +273,36 @@ impl Connection {
         io.encoded += room_bytes - room.len();
         io.output = Some(buffer);
         let mut stats = shard.stats.borrow_mut();
-        stats.error_count += turn.window.error_count();
+        stats.count_window(&turn.window);
+        let encoded_ns = shard.clock.now().ns;
+        io.encoded_ns = encoded_ns;
+        let mut call_count = 0;
         for calls in turn.window.calls() {
-            stats.count(*calls);
+            call_count += u64::from(calls.count);
             self.last_command.set(calls.command);
-            if let Some(calls) = io.note(*calls) {
-                stats.record(calls, shard.clock.now().ns - io.batch.ns);
+            if let Some(calls) = io.note(calls) {
+                stats.record(calls, encoded_ns - io.batch.ns);
             }
         }
+        io.unsent_count += call_count;
+        let (queue_ns, execute_ns) = (started.ns - io.batch.ns, encoded_ns - started.ns);
+        stats.latency.record_stage(Stage::Queue, queue_ns, call_count);
+        stats.latency.record_stage(Stage::Execute, execute_ns, call_count);
+        stats.note_event(Event::Command, started.unix_ms, execute_ns);
+        if let Some(slow) = stats.slow_stage(queue_ns, execute_ns) {
+            self.note_slow_window(&mut stats, turn, io.input.as_ref().expect("as above"), started, slow);
+        }
+        drop(stats);
         turn.window.clear(false, 0);
     }
 
     /// The commands of a window that took long enter the slow log: those of a kind in a row as one, the first with its
     /// key.
     #[cold]
-    fn note_slow_window(&self, turn: &Turn, input: &[u8], started: Moment, duration_ns: u64) {
-        let mut stats = self.shard.stats.borrow_mut();
+    fn note_slow_window(&self, stats: &mut Stats, turn: &Turn, input: &[u8], started: Moment, slow: (Stage, u64)) {
         let mut key = turn.window.first_key().map_or(&[][..], |span| span.of(input));
         for calls in turn.window.calls() {
-            stats.note_slow(self, calls.command, key, started.unix_ms, duration_ns);
+            stats.note_slow(self, calls.command, key, started.unix_ms, slow);
             key = &[];
         }
     }
@@ -303,11 +324,20 @@ impl Connection {
             let mut stats = shard.stats.borrow_mut();
             let calls = Calls { command, count: 1 };
             stats.count(calls);
-            stats.error_count += u64::from(reply.first() == Some(&b'-'));
-            let duration_ns = shard.clock.now().ns - started.ns;
-            stats.record(calls, duration_ns);
-            if stats.is_slow(duration_ns) {
-                stats.note_slow(self, command, &[], started.unix_ms, duration_ns);
+            if let Some(text) = reply.strip_prefix(b"-") {
+                stats.count_error(code(text), Some(command));
+            }
+            io.encoded_ns = shard.clock.now().ns;
+            let (queue_ns, execute_ns) = (started.ns - io.batch.ns, io.encoded_ns - started.ns);
+            if let Some(calls) = io.note(calls) {
+                stats.record(calls, queue_ns + execute_ns);
+            }
+            io.unsent_count += 1;
+            stats.latency.record_stage(Stage::Queue, queue_ns, 1);
+            stats.latency.record_stage(Stage::Execute, execute_ns, 1);
+            stats.note_event(Event::Command, started.unix_ms, execute_ns);
+            if let Some(slow) = stats.slow_stage(queue_ns, execute_ns) {
+                stats.note_slow(self, command, &[], started.unix_ms, slow);
             }
         }
         let replied = if quiet { Ok(()) } else { self.reply(io, reply).await };
@@ -384,6 +414,7 @@ impl Connection {
         let shard = &*self.shard;
         let Some(mut buffer) = io.output.take() else { return Ok(()) };
         let mut sent_bytes = 0;
+        let mut now = None;
         let mut outcome = Ok(());
         while sent_bytes < io.encoded {
             self.wait_for(Waiting::Send);
@@ -393,7 +424,9 @@ impl Connection {
             match result {
                 Ok(count) if count > 0 => {
                     sent_bytes += count;
-                    allow(&self.unsent_since_ns, count, shard.clock.now().ns);
+                    let moment = shard.clock.now();
+                    now = Some(moment);
+                    allow(&self.unsent_since_ns, count, moment.ns);
                 }
                 Err(error) if error.raw_os_error() == Some(CANCELED) && !self.is_ended() => {
                     if self.unsent_since_ns.get() == 0 {
@@ -414,13 +447,28 @@ impl Connection {
         }
         shard.buffers.give_back(buffer);
         io.encoded = 0;
-        let mut stats = shard.stats.borrow_mut();
-        stats.sent_bytes += sent_bytes as u64;
-        let duration_ns = shard.clock.now().ns - io.batch.ns;
-        for calls in io.calls.iter_mut().filter_map(Option::take) {
-            stats.record(calls, duration_ns);
+        shard.stats.borrow_mut().sent_bytes += sent_bytes as u64;
+        if io.unsent_count > 0 {
+            let now = now.filter(|_| outcome.is_ok()).unwrap_or_else(|| shard.clock.now());
+            self.record_sent(io, now);
         }
         outcome
+    }
+
+    /// The replies that were encoded have been sent, or never will be.
+    fn record_sent(&self, io: &mut Io, now: Moment) {
+        let mut stats = self.shard.stats.borrow_mut();
+        let (send_ns, whole_ns) = (now.ns - io.encoded_ns, now.ns - io.batch.ns);
+        let slow = stats.is_slow_send(send_ns);
+        for calls in io.calls.iter_mut().map_while(Option::take) {
+            stats.record(calls, whole_ns);
+            if slow {
+                stats.note_slow(self, calls.command, &[], now.unix_ms, (Stage::Send, send_ns));
+            }
+        }
+        let unsent_count = std::mem::take(&mut io.unsent_count);
+        stats.latency.record_stage(Stage::Send, send_ns, unsent_count);
+        stats.latency.record_stage(Stage::Whole, whole_ns, unsent_count);
     }
 
     /// Answer what can be answered, then wait for the end of a pause.

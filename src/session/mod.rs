@@ -19,7 +19,7 @@ mod tests;
 use std::cell::Cell;
 
 pub use direct::Direct;
-pub use window::{Calls, Routed, Totals, WARM_ITEM_COUNT_MIN, Window};
+pub use window::{Calls, ErrorReply, Routed, Totals, WARM_ITEM_COUNT_MIN, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
 use crate::command::{Env, Mistake, Spans, Task};

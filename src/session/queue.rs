@@ -36,7 +36,7 @@ impl Parsing<'_> {
         let bytes_max: usize = call.spans.iter().map(|span| span.len as usize + 2 * HEADER_BYTES_MAX).sum();
         let room = self.reserve_queue(bytes_max);
         let Some(transaction) = self.session.client.transaction.as_mut().filter(|_| room) else {
-            return self.refuse(QUEUE_FULL);
+            return self.refuse_command(spec, QUEUE_FULL);
         };
         if !transaction.aborted {
             encode::array(&mut transaction.queue, call.count());
@@ -58,12 +58,20 @@ impl Parsing<'_> {
         Ok(())
     }
 
-    pub(super) fn begin_queue(&mut self, each: Each, count: u32, slots: SlotRange, head: &[u8], end: usize) -> Step {
+    pub(super) fn begin_queue(
+        &mut self,
+        spec: &'static Spec,
+        each: Each,
+        count: u32,
+        slots: SlotRange,
+        head: &[u8],
+        end: usize,
+    ) -> Step {
         let left_count = count - 1;
         self.at = end;
         if !self.reserve_queue(head.len()) {
             self.session.state = State::Skip { left_count };
-            return self.refuse(QUEUE_FULL);
+            return self.refuse_command(spec, QUEUE_FULL);
         }
         if let Some(transaction) = self.session.client.transaction.as_mut() {
             if !transaction.aborted {

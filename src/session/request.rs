@@ -75,7 +75,7 @@ impl Parsing<'_> {
         if let (Run::Each(each), false) = (spec.run, self.session.client.transaction.is_some()) {
             if let Some(refusal) = self.refusal(spec) {
                 self.at = end;
-                return self.refuse(refusal);
+                return self.refuse_command(spec, refusal);
             }
             if self.around.writes_paused && spec.flags.has(flag::WRITE) {
                 return Err(Status::Paused);
@@ -146,11 +146,10 @@ impl Parsing<'_> {
             // More arguments than any command takes that does not stream.
             self.at = end;
             self.session.state = State::Skip { left_count: count - gathered_count };
-            let mistake = match command::resolve_announced(&call, count as usize) {
-                Ok(_) => Mistake::from(Fault::TooManyArguments),
-                Err(mistake) => mistake,
+            return match command::resolve_announced(&call, count as usize) {
+                Ok(spec) => self.refuse_command(spec, Mistake::from(Fault::TooManyArguments)),
+                Err(mistake) => self.refuse_as(command::called(&call), mistake),
             };
-            return self.refuse(mistake);
         }
         match command::resolve(&call) {
             Ok(spec) => self.command(spec, &call, end),
@@ -163,7 +162,7 @@ impl Parsing<'_> {
     pub(super) fn command(&mut self, spec: &'static Spec, call: &Call<'_>, end: usize) -> Step {
         if let Some(mistake) = self.refusal(spec) {
             self.at = end;
-            return self.refuse(mistake);
+            return self.refuse_command(spec, mistake);
         }
         if self.session.client.transaction.is_some() && spec.in_transaction() == InTransaction::Queued {
             self.at = end;
@@ -281,6 +280,16 @@ impl Parsing<'_> {
 
     /// Answer a request with an error. A transaction that is being queued will not be executed.
     pub(super) fn refuse(&mut self, mistake: Mistake) -> Step {
+        self.refuse_as(None, mistake)
+    }
+
+    /// The same, where the command is known.
+    pub(super) fn refuse_command(&mut self, spec: &'static Spec, mistake: Mistake) -> Step {
+        self.refuse_as(Some(spec), mistake)
+    }
+
+    fn refuse_as(&mut self, spec: Option<&'static Spec>, mistake: Mistake) -> Step {
+        self.window.count_rejected(spec.map(|spec| spec.index));
         self.abort_transaction();
         let quiet = self.take_quiet();
         push_mistake(mistake, quiet, self.window);
@@ -308,11 +317,12 @@ impl Parsing<'_> {
         if [&b"POST"[..], b"Host:"].iter().any(|name| call.arg(0).eq_ignore_ascii_case(name)) {
             return Err(Status::End);
         }
-        self.refuse(mistake)
+        self.refuse_as(command::called(call), mistake)
     }
 
     /// The stream cannot be read any further: say so, once, and close.
     pub(super) fn broken(&mut self, broken: Broken) -> Status {
+        self.window.count_rejected(None);
         self.window.push_text(self.session.client.reply != ReplyMode::On, |out| {
             out.put_slice(b"-ERR Protocol error: ");
             broken.text(out);

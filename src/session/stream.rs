@@ -15,6 +15,8 @@ use crate::resp::parse::{Bulk, bulk};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
     each: Each,
+    /// The command's index in the table.
+    command: u16,
     /// Arguments that have not arrived.
     left_count: u32,
     /// Position of the next argument in its request; the command's name is 0.
@@ -40,12 +42,12 @@ impl Parsing<'_> {
         if !spec.arity_allows(count as usize) {
             self.at = end;
             self.session.state = State::Skip { left_count };
-            return self.refuse(mistake::wrong_arity(spec.name));
+            return self.refuse_command(spec, mistake::wrong_arity(spec.name));
         }
         if let Some(mistake) = self.refusal(spec) {
             self.at = end;
             self.session.state = State::Skip { left_count };
-            return self.refuse(mistake);
+            return self.refuse_command(spec, mistake);
         }
         let slots = match self.stream_slots(input, end)? {
             Ok(slots) => slots,
@@ -56,7 +58,7 @@ impl Parsing<'_> {
             }
         };
         if self.session.client.transaction.is_some() {
-            return self.begin_queue(each, count, slots, &input[self.at..end], end);
+            return self.begin_queue(spec, each, count, slots, &input[self.at..end], end);
         }
         if self.around.writes_paused && spec.flags.has(flag::WRITE) {
             return Err(Status::Paused);
@@ -68,7 +70,8 @@ impl Parsing<'_> {
     /// Begin a streaming command of `count` arguments, its name included.
     pub(super) fn open_stream(&mut self, spec: &'static Spec, each: Each, count: u32, slots: SlotRange) -> Step {
         let quiet = self.take_quiet();
-        self.window.count_call(spec.index);
+        let command = spec.index;
+        self.window.count_call(command);
         let left_count = count - 1;
         if !spec.accepts(count as usize) {
             self.session.state = if left_count > 0 { State::Skip { left_count } } else { State::Start };
@@ -80,12 +83,14 @@ impl Parsing<'_> {
             Each::Mincrby => self.window.push_text(quiet, |out| encode::array(out, left_count as usize / 2)),
             Each::Mset | Each::Del | Each::Exists => {}
         }
-        self.session.state = State::Stream(Stream { each, left_count, argument: 1, slots, skip_value: false, quiet });
+        let stream = Stream { each, command, left_count, argument: 1, slots, skip_value: false, quiet };
+        self.session.state = State::Stream(stream);
         Ok(())
     }
 
     /// Push the keys (or pairs) of a streaming command that have arrived.
     pub(super) fn stream(&mut self, mut stream: Stream, input: &[u8]) -> Step {
+        self.window.resume(stream.command);
         while let State::Stream(_) = self.session.state {
             if !self.window.has_room(2) {
                 return Err(Status::WindowFull);
@@ -162,7 +167,7 @@ impl Parsing<'_> {
         }
         let shard = self.around.map.shard_of(key.slot);
         match stream.each {
-            Each::Mget | Each::Mincrby => self.window.push_op(key, span, shard, op, stream.argument, stream.quiet),
+            Each::Mget | Each::Mincrby => self.window.push_element(key, span, shard, op, stream.argument, stream.quiet),
             Each::Mset | Each::Del | Each::Exists => self.window.push_total(key, span, shard, op, stream.argument),
         }
         self.advance_stream(stream, argument_count);
@@ -181,7 +186,7 @@ impl Parsing<'_> {
         let argument = stream.argument + u32::from(at_value && !about_key);
         match stream.each {
             Each::Mget | Each::Mincrby => {
-                self.window.push_text(stream.quiet, |out| window::put_fault_at(out, fault, argument));
+                self.window.push_text_element(stream.quiet, |out| window::put_fault_at(out, fault, argument));
                 stream.skip_value = stream.each.takes_values() && !at_value;
                 self.advance_stream(stream, argument_count);
             }

@@ -26,10 +26,14 @@ const NOWHERE: u16 = u16::MAX;
 /// How an item becomes a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
-    /// The outcome is the reply, or an element of it.
+    /// The outcome is the reply.
     Outcome,
-    /// The text that the span points to is the reply, or a part of it.
+    /// The outcome is an element of the reply.
+    Element,
+    /// The text that the span points to is the reply, or its head.
     Text,
+    /// The text that the span points to is an element of the reply.
+    TextElement,
     /// The outcome is counted (`DEL`, `EXISTS`) or watched for the first fault (`MSET`).
     Total,
     /// The totals are the reply.
@@ -75,6 +79,26 @@ pub struct Calls {
     pub count: u32,
 }
 
+/// The command of a request that was refused before it was known.
+const UNKNOWN: u16 = u16::MAX;
+
+/// Requests in a row of one command, all carried out or all refused, and the item that the first of them begins with.
+#[derive(Clone, Copy, Debug)]
+struct Streak {
+    calls: Calls,
+    first_item: u16,
+    rejected: bool,
+}
+
+/// One error among the replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorReply<'a> {
+    /// Its first word: `ERR`, `OOM` …
+    pub code: &'a [u8],
+    /// The command whose reply it is, if one was carried out and this is all of its reply.
+    pub failed: Option<u16>,
+}
+
 /// What a streaming command has added up so far, over all its windows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
@@ -100,17 +124,23 @@ pub struct Routed<'a> {
 pub struct Window {
     items: Vec<Item>,
     texts: Vec<u8>,
-    calls: Vec<Calls>,
+    streaks: Vec<Streak>,
+    /// The streaming command that goes on from the window before.
+    resumed: u16,
+    /// Something was refused.
+    rejected: bool,
+    /// Items that were encoded as errors; with the fault where the item alone does not tell it.
+    errors: Vec<(u16, Option<Fault>)>,
     /// What the replies to come may take; the most that those of the items so far can take is off already.
     room_bytes: usize,
-    error_count: u64,
     resp3: bool,
 }
 
 impl Window {
     /// What one takes, with everything that belongs to it.
-    pub const BYTES: usize =
-        size_of::<Window>() + WINDOW_ITEM_COUNT_MAX * (size_of::<Item>() + size_of::<Calls>()) + WINDOW_TEXT_BYTES_MAX;
+    pub const BYTES: usize = size_of::<Window>()
+        + WINDOW_ITEM_COUNT_MAX * (size_of::<Item>() + size_of::<Streak>() + size_of::<(u16, Option<Fault>)>())
+        + WINDOW_TEXT_BYTES_MAX;
 }
 
 impl Default for Window {
@@ -118,9 +148,14 @@ impl Default for Window {
         Window {
             items: touched(WINDOW_ITEM_COUNT_MAX, Item::plain(How::Quiet, Outcome::Nil, Span::default(), 0)),
             texts: touched(WINDOW_TEXT_BYTES_MAX, 0),
-            calls: touched(WINDOW_ITEM_COUNT_MAX, Calls { command: 0, count: 0 }),
+            streaks: touched(
+                WINDOW_ITEM_COUNT_MAX,
+                Streak { calls: Calls { command: UNKNOWN, count: 0 }, first_item: 0, rejected: false },
+            ),
+            resumed: UNKNOWN,
+            rejected: false,
+            errors: touched(WINDOW_ITEM_COUNT_MAX, (0, None)),
             room_bytes: 0,
-            error_count: 0,
             resp3: false,
         }
     }
@@ -131,15 +166,17 @@ impl Window {
     pub fn clear(&mut self, resp3: bool, room_bytes: usize) {
         self.items.clear();
         self.texts.clear();
-        self.calls.clear();
+        self.streaks.clear();
+        self.resumed = UNKNOWN;
+        self.rejected = false;
+        self.errors.clear();
         self.room_bytes = room_bytes;
-        self.error_count = 0;
         self.resp3 = resp3;
     }
 
     /// Nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.calls.is_empty()
+        self.items.is_empty() && self.streaks.is_empty()
     }
 
     /// There is room for `item_count` more items and one more short reply, also where they will be encoded.
@@ -148,7 +185,7 @@ impl Window {
         self.items.len() + item_count <= WINDOW_ITEM_COUNT_MAX
             && self.room_bytes >= item_count * OUTCOME_BYTES_MAX + SHORT_REPLY_BYTES_MAX
             && self.texts.len() + SHORT_REPLY_BYTES_MAX <= WINDOW_TEXT_BYTES_MAX
-            && self.calls.len() < WINDOW_ITEM_COUNT_MAX
+            && self.streaks.len() < WINDOW_ITEM_COUNT_MAX
     }
 
     /// There is room for every argument of an inline request, and nothing that would have to be answered before it.
@@ -157,14 +194,48 @@ impl Window {
         self.is_empty() && self.room_bytes >= line_bytes_max
     }
 
-    /// The commands in it, with their counts, in runs.
-    pub fn calls(&self) -> &[Calls] {
-        &self.calls
+    /// The commands in it that are carried out, with their counts, in runs.
+    #[inline]
+    pub fn calls(&self) -> impl Iterator<Item = Calls> {
+        self.streaks.iter().filter(|streak| !streak.rejected).map(|streak| streak.calls)
     }
 
-    /// Error replies among what was encoded.
-    pub fn error_count(&self) -> u64 {
-        self.error_count
+    /// The known commands in it that are refused.
+    pub fn rejected(&self) -> impl Iterator<Item = Calls> {
+        let rejected = self.streaks.iter().filter(|streak| streak.rejected && streak.calls.command != UNKNOWN);
+        rejected.map(|streak| streak.calls)
+    }
+
+    /// Whether there is anything in [`Window::rejected`] or [`Window::errors`].
+    #[inline]
+    pub fn has_errors(&self) -> bool {
+        self.rejected || !self.errors.is_empty()
+    }
+
+    /// The errors among what was encoded.
+    pub fn errors(&self) -> impl Iterator<Item = ErrorReply<'_>> {
+        self.errors.iter().map(|(index, fault)| {
+            let item = &self.items[usize::from(*index)];
+            let text = match (item.how, *fault, item.outcome) {
+                (How::Text | How::TextElement, ..) => &item.span.of(&self.texts)[1..],
+                (_, Some(fault), _) | (_, None, Outcome::Fault(fault)) => fault.text().as_bytes(),
+                _ => unreachable!("what was encoded as an error has a text or a fault"),
+            };
+            let is_element = matches!(item.how, How::Element | How::TextElement);
+            let failed = if is_element { None } else { self.carried_out(*index) };
+            ErrorReply { code: code(text), failed }
+        })
+    }
+
+    /// The command that an item belongs to, unless it was refused.
+    fn carried_out(&self, item: u16) -> Option<u16> {
+        let after = self.streaks.partition_point(|streak| streak.first_item <= item);
+        let command = match after.checked_sub(1).map(|last| self.streaks[last]) {
+            Some(streak) if streak.rejected => UNKNOWN,
+            Some(streak) => streak.calls.command,
+            None => self.resumed,
+        };
+        (command != UNKNOWN).then_some(command)
     }
 
     /// The first key and its operation, for the slow log: the span lies in the input.
@@ -175,9 +246,33 @@ impl Window {
     /// One more call of a command.
     #[inline]
     pub(super) fn count_call(&mut self, command: u16) {
-        match self.calls.last_mut() {
-            Some(last) if last.command == command => last.count += 1,
-            _ => self.calls.push(Calls { command, count: 1 }),
+        self.count_request(command, false);
+    }
+
+    /// One more request that is refused; its error reply is pushed next. `None`: it names no known command.
+    #[cold]
+    pub(super) fn count_rejected(&mut self, command: Option<u16>) {
+        self.rejected = true;
+        self.count_request(command.unwrap_or(UNKNOWN), true);
+    }
+
+    /// A streaming command goes on.
+    #[inline]
+    pub(super) fn resume(&mut self, command: u16) {
+        if self.streaks.is_empty() {
+            self.resumed = command;
+        }
+    }
+
+    #[inline]
+    fn count_request(&mut self, command: u16, rejected: bool) {
+        match self.streaks.last_mut() {
+            Some(last) if last.calls.command == command && last.rejected == rejected => last.calls.count += 1,
+            _ => {
+                assert!(self.streaks.len() < WINDOW_ITEM_COUNT_MAX, "requests are counted only where there is room");
+                let first_item = self.items.len() as u16;
+                self.streaks.push(Streak { calls: Calls { command, count: 1 }, first_item, rejected });
+            }
         }
     }
 
@@ -185,6 +280,12 @@ impl Window {
     #[inline]
     pub(super) fn push_op(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, quiet: bool) {
         self.push_keyed(key, span, shard, op, argument, if quiet { How::Quiet } else { How::Outcome });
+    }
+
+    /// Queue an operation on a key, whose outcome is an element of a reply.
+    #[inline]
+    pub(super) fn push_element(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, quiet: bool) {
+        self.push_keyed(key, span, shard, op, argument, if quiet { How::Quiet } else { How::Element });
     }
 
     /// Queue an operation on a key, whose outcome goes into the totals.
@@ -200,8 +301,17 @@ impl Window {
         self.push(Item { hash: key.hash, op, outcome, span, argument, slot: key.slot, shard: shard as u16, how });
     }
 
-    /// Queue a ready-made reply, or a part of one: what `write` appends.
+    /// Queue a ready-made reply, or the head of one: what `write` appends.
     pub(super) fn push_text(&mut self, quiet: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push_written(How::Text, quiet, write);
+    }
+
+    /// Queue a ready-made element of a reply.
+    pub(super) fn push_text_element(&mut self, quiet: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push_written(How::TextElement, quiet, write);
+    }
+
+    fn push_written(&mut self, how: How, quiet: bool, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.texts.len();
         write(&mut self.texts);
         assert!(self.texts.len() <= WINDOW_TEXT_BYTES_MAX, "a short reply is longer than its limit");
@@ -212,7 +322,7 @@ impl Window {
         let span = Span { start: start as u32, len: (self.texts.len() - start) as u32 };
         if span.len > 0 {
             self.take_room(span.len as usize);
-            self.push_plain(How::Text, Outcome::Nil, span, 0);
+            self.push_plain(how, Outcome::Nil, span, 0);
         }
     }
 
@@ -282,24 +392,40 @@ impl Window {
 
     /// Encode all replies in order. `out` has the room that the window was cleared for.
     pub fn encode(&mut self, totals: &mut Totals, out: &mut impl BufMut) {
-        for item in &self.items {
+        let errors = &mut self.errors;
+        let mut note = |index: usize, fault| errors.push((index as u16, fault));
+        for (index, item) in self.items.iter().enumerate() {
             match item.how {
-                How::Outcome => {
-                    self.error_count += u64::from(matches!(item.outcome, Outcome::Fault(_)));
+                How::Outcome | How::Element => {
+                    if matches!(item.outcome, Outcome::Fault(_)) {
+                        note(index, None);
+                    }
                     encode::outcome(out, item.outcome, self.resp3);
                 }
-                How::Text => {
+                How::Text | How::TextElement => {
                     let text = item.span.of(&self.texts);
-                    self.error_count += u64::from(text[0] == b'-');
+                    if text[0] == b'-' {
+                        note(index, None);
+                    }
                     out.put_slice(text);
                 }
                 How::Total => totals.add(item.outcome, item.argument),
-                How::Finish(each) => self.error_count += u64::from(totals.finish(each, item, out)),
+                How::Finish(each) => {
+                    if let Some(fault) = totals.finish(each, item, out) {
+                        note(index, Some(fault));
+                    }
+                }
                 How::Forget => *totals = Totals::default(),
                 How::Quiet => {}
             }
         }
     }
+}
+
+/// The first word of an error's text.
+pub fn code(text: &[u8]) -> &[u8] {
+    let len = text.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n')).unwrap_or(text.len());
+    &text[..len]
 }
 
 impl Totals {
@@ -311,8 +437,8 @@ impl Totals {
         }
     }
 
-    /// Encode the reply and start anew. True when it was an error.
-    fn finish(&mut self, each: Each, item: &Item, out: &mut impl BufMut) -> bool {
+    /// Encode the reply and start anew. The fault, when it was an error.
+    fn finish(&mut self, each: Each, item: &Item, out: &mut impl BufMut) -> Option<Fault> {
         let totals = std::mem::take(self);
         let ended = match item.outcome {
             Outcome::Fault(fault) => Some((fault, item.argument)),
@@ -321,13 +447,13 @@ impl Totals {
         // What happened first is what is told: an operation that failed stands before the argument that broke.
         if let Some((fault, argument)) = totals.fault.or(ended) {
             put_fault_at(out, fault, argument);
-            return true;
+            return Some(fault);
         }
         match each {
             Each::Mset => encode::simple(out, "OK"),
             _ => encode::integer(out, totals.sum),
         }
-        false
+        None
     }
 }
 

@@ -11,6 +11,7 @@ use crate::buffers::Purpose;
 use crate::command::ClientFilter;
 use crate::config::BusyPoll;
 use crate::connection::Waiting;
+use crate::latency::Event;
 use crate::limits::QUEUES_BYTES_MAX;
 use crate::server::Live;
 use crate::stats::Report;
@@ -48,10 +49,7 @@ impl Shard {
             behind = self.sweep();
             {
                 let live = self.live();
-                let mut stats = self.stats.borrow_mut();
-                stats.sample(now.ns);
-                stats.set_slow_limits(live.slowlog_slower_than_us, live.slowlog_count_max);
-                drop(stats);
+                self.stats.borrow_mut().sample(now.ns);
                 if now.ns - overdue_checked_ns > NS_PER_S / 2 {
                     overdue_checked_ns = now.ns;
                     self.end_overdue(&live, now.ns);
@@ -114,11 +112,11 @@ impl Shard {
         let mut counters = self.counters.borrow_mut();
         loop {
             let removed_count = counters.sweep(start.unix_ms, SWEEP_ENTRY_COUNT);
-            if removed_count < SWEEP_ENTRY_COUNT / 4 {
-                return false;
-            }
-            if self.clock.now().ns - start.ns > SWEEP_NS_MAX {
-                return true;
+            let duration_ns = self.clock.now().ns - start.ns;
+            let behind = removed_count >= SWEEP_ENTRY_COUNT / 4;
+            if !behind || duration_ns > SWEEP_NS_MAX {
+                self.stats.borrow_mut().note_event(Event::ExpireCycle, start.unix_ms, duration_ns);
+                return behind;
             }
         }
     }

@@ -43,6 +43,9 @@ pub(super) async fn kill(place: Place<'_>, mut filter: ClientFilter, by_address:
 }
 
 /// `SLOWLOG GET [count]`: the newest of all shards.
+///
+/// The stage that was slow stands behind the arguments, where Redis says in the same way how many it left out: clients
+/// read the six elements of an entry by their place, and some lose their way when there is a seventh.
 pub(super) async fn slowlog(place: Place<'_>, count: i64, out: &mut Vec<u8>) {
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(SLOWLOG_COUNT_MAX * place.shard_count());
     let mut entries: Vec<SlowEntry> = Vec::new();
@@ -64,11 +67,12 @@ pub(super) async fn slowlog(place: Place<'_>, count: i64, out: &mut Vec<u8>) {
         encode::integer(out, (entries.len() - 1 - index) as i64);
         encode::integer(out, entry.unix_ms / 1_000);
         encode::integer(out, entry.duration_us as i64);
-        encode::array(out, 1 + usize::from(!entry.key.is_empty()));
+        encode::array(out, 2 + usize::from(!entry.key.is_empty()));
         encode::bulk(out, by_index(usize::from(entry.command)).name.as_bytes());
         if !entry.key.is_empty() {
             encode::bulk(out, &entry.key);
         }
+        encode::bulk(out, format!("({} was slow)", entry.stage.name()).as_bytes());
         encode::bulk(out, entry.address.as_bytes());
         encode::bulk(out, entry.client_name.as_bytes());
     }

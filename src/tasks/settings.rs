@@ -92,6 +92,11 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
             }
             live.requirepass = (!value.is_empty()).then(|| value.into());
         }
+        "latency-monitor-threshold" => {
+            let threshold_ms: i64 = value.parse().map_err(|_| NOT_INTEGER)?;
+            live.latency_monitor_threshold_ms = u64::try_from(threshold_ms)
+                .map_err(|_| Refused::Invalid("argument must be between 0 and 9223372036854775807 inclusive"))?;
+        }
         "slowlog-log-slower-than" => live.slowlog_slower_than_us = value.parse().map_err(|_| NOT_INTEGER)?,
         "slowlog-max-len" => {
             let count: usize = value.parse().map_err(|_| NOT_INTEGER)?;
@@ -122,6 +127,9 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
         ("cluster-enabled", if config.cluster_enabled { "yes" } else { "no" }.into()),
         ("databases", "1".into()),
         ("io-threads", config.threads.to_string()),
+        ("latency-monitor-threshold", live.latency_monitor_threshold_ms.to_string()),
+        ("latency-tracking", "yes".into()),
+        ("latency-tracking-info-percentiles", "50 99 99.9".into()),
         ("maxclients", live.maxclients.to_string()),
         ("maxmemory", live.maxmemory_bytes.to_string()),
         ("maxmemory-policy", "noeviction".into()),

@@ -13,7 +13,7 @@ use crate::counters::Fault;
 use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
 use crate::mesh::Ask;
 use crate::resp::encode;
-use crate::session::{Status, Surroundings};
+use crate::session::{Calls, Status, Surroundings, code};
 use crate::shard::Turn;
 
 /// Shards that are held, and the place from which they can be asked meanwhile.
@@ -189,9 +189,14 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
             session.parse(&mut queue, &mut at, &mut spans, &mut turn.window, usize::MAX, &around)
         };
         if !turn.window.is_empty() {
+            let started_ns = shard.clock.now().ns;
             shard.execute(turn, &queue, now_ms, true).await;
             turn.window.encode(&mut connection.session.borrow_mut().totals, out);
-            turn.window.calls().iter().for_each(|calls| shard.stats.borrow_mut().count(*calls));
+            let duration_ns = shard.clock.now().ns - started_ns;
+            let mut stats = shard.stats.borrow_mut();
+            stats.count_window(&turn.window);
+            turn.window.calls().for_each(|calls| stats.record(calls, duration_ns));
+            drop(stats);
             turn.window.clear(false, 0);
         }
         match status {
@@ -200,7 +205,18 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
             Status::Task { task, .. } if out.len() > LARGE_REPLY_BYTES_MAX && task.is_read_only() => {
                 encode::error(out, "ERR the replies of this transaction are too long already");
             }
-            Status::Task { task, .. } => Box::pin(run_plain(place, *task, out)).await,
+            Status::Task { task, command, .. } => {
+                let (start, started_ns) = (out.len(), shard.clock.now().ns);
+                Box::pin(run_plain(place, *task, out)).await;
+                let duration_ns = shard.clock.now().ns - started_ns;
+                let mut stats = shard.stats.borrow_mut();
+                let calls = Calls { command, count: 1 };
+                stats.count(calls);
+                stats.record(calls, duration_ns);
+                if let Some(text) = out[start..].strip_prefix(b"-") {
+                    stats.count_error(code(text), Some(command));
+                }
+            }
             // QUIT is carried out at once and never queued; nothing else ends a session from within a queue.
             Status::End | Status::Paused => unreachable!("not from within a queue"),
         }

@@ -9,6 +9,7 @@ mod connections;
 mod counting;
 mod differential;
 mod keyspace;
+mod latency;
 mod lifecycle;
 mod protocol;
 mod support;

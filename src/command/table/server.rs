@@ -5,10 +5,10 @@ use super::super::connection::help;
 use super::super::docs::{Arg, ArgKind, Group};
 use super::super::spec::{Categories, Flags, Keys, Spec, category, flag::*};
 use super::super::{introspection, server};
-use super::rows::*;
+use super::{latency, rows::*};
 
-const EVER: Spec = Spec { arity: 2, flags: Flags(LOADING | STALE), ..Spec::BLANK };
-const ADMINISTRATION: Spec = Spec { flags: Flags(ADMIN | NOSCRIPT | LOADING | STALE), ..EVER };
+pub(super) const EVER: Spec = Spec { arity: 2, flags: Flags(LOADING | STALE), ..Spec::BLANK };
+pub(super) const ADMINISTRATION: Spec = Spec { flags: Flags(ADMIN | NOSCRIPT | LOADING | STALE), ..EVER };
 const LOG: Spec = Spec { flags: Flags(ADMIN | LOADING | STALE), ..EVER };
 const MEASURE: Spec = Spec { flags: Flags(0), tips: &[TIP_OUTPUT, TIP_ALL_SHARDS, TIP_SPECIAL], ..EVER };
 const ABOUT_COMMANDS: Spec = Spec { own_categories: Categories(category::CONNECTION), ..EVER };
@@ -64,6 +64,13 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         subcommands: SLOWLOG,
         docs: docs("2.2.12", Group::Server, BY_SUBCOMMAND, "Read the log of slow commands.", &[]),
+        ..Spec::BLANK
+    },
+    Spec {
+        name: "latency",
+        arity: -2,
+        subcommands: latency::SUBCOMMANDS,
+        docs: docs("2.8.13", Group::Server, BY_SUBCOMMAND, "Report on latency.", &[]),
         ..Spec::BLANK
     },
     Spec {

@@ -1,8 +1,9 @@
 //! The commands that take more than the session: what they ask for, and which error a wrong one gets.
 
 use super::{Env, OPEN, Request, Task, mistake_of};
-use crate::command::{ClientFilter, Mistake};
+use crate::command::{ClientFilter, Mistake, lookup_full};
 use crate::counters::Fault;
+use crate::latency::Event;
 
 fn task(line: &str) -> Task {
     match Request::line(line).task(&OPEN) {
@@ -168,6 +169,17 @@ fn server_options() {
     assert_eq!(task("config set MaxMemory 1GB timeout 5"), Task::ConfigSet(pairs));
     assert_eq!(task("slowlog get"), Task::SlowlogGet(10));
     assert_eq!(task("slowlog get -1"), Task::SlowlogGet(-1));
+    let index = |name: &str| usize::from(lookup_full(name.as_bytes()).expect("it exists").index);
+    assert_eq!(task("latency histogram"), Task::LatencyHistogram(None));
+    let named = vec![index("incr"), index("slowlog|len"), index("incr")];
+    assert_eq!(task("latency histogram INCR nosuch slowlog|LEN incr"), Task::LatencyHistogram(Some(named)));
+    let of_container: Vec<usize> = ["object", "object|encoding", "object|freq"].map(index).into();
+    let Task::LatencyHistogram(Some(indexes)) = task("latency histogram object") else { panic!("it names commands") };
+    assert!(of_container.iter().all(|index| indexes.contains(index)), "{indexes:?}");
+    assert_eq!(task("latency history command"), Task::LatencyHistory(Some(Event::Command)));
+    assert_eq!(task("latency history Command"), Task::LatencyHistory(None));
+    assert_eq!(task("latency reset"), Task::LatencyReset([true, true]));
+    assert_eq!(task("latency reset nosuch expire-cycle"), Task::LatencyReset([false, true]));
     assert_eq!(task("shutdown"), Task::Shutdown { abort: false });
     assert_eq!(task("shutdown NOSAVE now force now"), Task::Shutdown { abort: false });
     assert_eq!(task("shutdown abort abort"), Task::Shutdown { abort: true });
