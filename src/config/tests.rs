@@ -342,3 +342,19 @@ proptest! {
         let _ = file(&format!("{} = {text}", SAMPLES[key].0));
     }
 }
+
+#[test]
+fn a_cluster_needs_ports() {
+    for flag in [&["--cluster"][..], &["--cluster", "yes"], &["--cluster-enabled"], &["--cluster-enabled=yes"]] {
+        assert!(resolve(flag).unwrap().cluster_enabled, "{flag:?}");
+    }
+    assert!(!resolve(&["--cluster", "no"]).unwrap().cluster_enabled);
+    assert!(resolve(&["--cluster", "--port", "65531"]).is_ok());
+    assert!(resolve(&["--cluster", "--port", "0"]).is_ok());
+    let too_high = refusal(&["--cluster", "--port", "65532"]);
+    assert!(too_high.starts_with("--port 65532 leaves too few ports for 4 shards"), "{too_high}");
+    assert!(too_high.ends_with("Choose a --port of at most 65531"), "{too_high}");
+    let no_tcp = file("bind = []\nunixsocket = \"/run/a.sock\"\ncluster-enabled = true").unwrap();
+    let refused = Config::resolve(no_tcp, &host()).unwrap_err().to_string();
+    assert!(refused.starts_with("--cluster-enabled needs TCP"), "{refused}");
+}

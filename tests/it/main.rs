@@ -5,6 +5,7 @@
 //! Every loop and every wait is bounded: a hang is a failure with a message.
 
 mod clients;
+mod cluster;
 mod connections;
 mod counting;
 mod differential;
