@@ -105,7 +105,7 @@ impl Iterator for Keys {
                 let mut mixed = *state;
                 mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-                Some(((mixed >> 32) * u64::from(*count) >> 32) as u32)
+                Some((((mixed >> 32) * u64::from(*count)) >> 32) as u32)
             }
         }
     }
@@ -133,11 +133,11 @@ pub fn write_keys(buffer: &mut [u8], depth: usize, keys: &mut Keys) -> usize {
 /// its own part of one word.
 pub fn digits(number: u32) -> [u8; 8] {
     let number = u64::from(number);
-    let halves = number / 10_000 | (number % 10_000) << 32;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
     // Division by 100 below 10,000, and by 10 below 100, as a multiplication and a shift.
-    let hundreds = (halves * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let quarters = hundreds | (halves - hundreds * 100) << 16;
-    let tens = (quarters * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
     let digits = tens | (quarters - tens * 10) << 8;
     (digits | 0x3030_3030_3030_3030).to_le_bytes()
 }
