@@ -90,7 +90,8 @@ impl Report {
         }
         Report {
             date: said_by("date", &["-u", "+%F %H:%M UTC"]),
-            kernel: said_by("uname", &["-sr"]),
+            // The kernel's choices for TCP cost as much as a server does.
+            kernel: format!("{}, TCP {}", said_by("uname", &["-sr"]), congestion_control()),
             machine: machine(),
             settings: format!(
                 "rounds of {} s after {} s of warm-up: {}; servers on core {}, load on core {}",
@@ -252,6 +253,12 @@ impl Report {
 fn bar(table: Table, load: Load, other: Peer) -> Option<f64> {
     let load = load.to_string();
     BARS.iter().find(|bar| (bar.0, bar.1, bar.2) == (table, load.as_str(), other)).map(|bar| bar.3)
+}
+
+/// The congestion control that sockets get, also on the loopback.
+fn congestion_control() -> String {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// Model and count of the processors.
