@@ -90,7 +90,8 @@ impl Report {
         }
         Report {
             date: said_by("date", &["-u", "+%F %H:%M UTC"]),
-            kernel: said_by("uname", &["-sr"]),
+            // The kernel's choices for TCP cost as much as a server does.
+            kernel: format!("{}, TCP {}", said_by("uname", &["-sr"]), congestion_control()),
             machine: machine(),
             settings: format!(
                 "rounds of {} s after {} s of warm-up: {}; servers on core {}, load on core {}",
@@ -179,6 +180,21 @@ impl Report {
             };
             format!("| {load} | {ours} / {other} | {median:.2} | {min:.2} – {max:.2} | {bar} |")
         }));
+        self.push_alone(lines, key_count);
+    }
+
+    /// Alone, the one with the shorter tail wins too.
+    fn push_alone(&self, lines: &mut Vec<String>, key_count: u32) {
+        let p99_us = |peer: Peer| {
+            let of_peer =
+                |row: &&Row| (row.key_count, row.load.as_str()) == (key_count, "1x1") && row.server == peer.name();
+            self.rates.iter().find(of_peer).and_then(|row| row.p99_us)
+        };
+        if let (Some(ours), Some(kevy)) = (p99_us(Peer::OursBusy), p99_us(Peer::Kevy)) {
+            let verdict = if ours < kevy { "reached" } else { "**missed**" };
+            lines.push(String::new());
+            lines.push(format!("1x1: p99 of ours-busy {ours:.1} µs, to be below kevy's {kevy:.1} µs: {verdict}."));
+        }
     }
 
     fn push_memory(&self, lines: &mut Vec<String>) {
@@ -239,11 +255,17 @@ fn bar(table: Table, load: Load, other: Peer) -> Option<f64> {
     BARS.iter().find(|bar| (bar.0, bar.1, bar.2) == (table, load.as_str(), other)).map(|bar| bar.3)
 }
 
+/// The congestion control that sockets get, also on the loopback.
+fn congestion_control() -> String {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// Model and count of the processors.
 fn machine() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = text.lines().filter(|line| line.starts_with("processor")).count();
     format!("{} ({count} cores)", model.unwrap_or("an unnamed processor"))
 }
 

@@ -3,6 +3,8 @@
 //! Pure. Invariant: servers are compared round by round, and only the ratios of a round are brought together, so that
 //! what slows the machine for a while slows both.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -38,7 +40,11 @@ impl Round {
         self.measured.request_count as f64 / self.measured.elapsed.as_secs_f64()
     }
 
-    fn part_of_time(&self, time: std::time::Duration) -> f64 {
+    fn us_per_request(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e6 / self.measured.request_count.max(1) as f64
+    }
+
+    fn part_of_time(&self, time: Duration) -> f64 {
         time.as_secs_f64() / self.measured.elapsed.as_secs_f64()
     }
 }
@@ -79,6 +85,8 @@ pub struct Row {
     pub rate: Spread,
     /// Microseconds of the server's processor time for each request.
     pub server_us_per_request: Spread,
+    /// The same of the load generator.
+    pub generator_us_per_request: Spread,
     /// Part of the time that the server was busy; more than 1 with several threads.
     pub server_busy: f64,
     /// The same of the load generator.
@@ -113,9 +121,8 @@ impl Row {
             load: first.load.to_string(),
             server: first.peer.name(),
             rate: spread(&Round::rate)?,
-            server_us_per_request: spread(&|round| {
-                round.measured.server_time.as_secs_f64() * 1e6 / (round.measured.request_count.max(1)) as f64
-            })?,
+            server_us_per_request: spread(&|round| round.us_per_request(round.measured.server_time))?,
+            generator_us_per_request: spread(&|round| round.us_per_request(round.measured.generator_time))?,
             server_busy,
             generator_busy,
             other_busy: spread(&|round| round.part_of_time(round.measured.other_time))?.median,
