@@ -1,0 +1,143 @@
+//! What the pure path of a request costs: parsed, executed, encoded, without sockets. `cargo bench --bench session`
+//! prints nanoseconds a command, the median of some rounds. Arguments after `--` choose the cases whose names hold one.
+//!
+//! Instructions are counted with `count N DEPTH`, which runs `N` increments on 100,000 keys and nothing else:
+//!
+//! ```text
+//! valgrind --tool=callgrind --toggle-collect='session::drive*' target/release/deps/session-… count 100000 16
+//! ```
+
+#[path = "../tests/pure/mod.rs"]
+#[allow(dead_code, reason = "tests use more of it")]
+mod pure;
+
+use std::ops::Range;
+use std::time::Instant;
+
+use pure::{Connection, request};
+
+const ROUND_COUNT: usize = 9;
+
+/// Keys that a round names: more than any cache holds, where there are as many.
+const ROUND_KEY_COUNT: usize = 400_000;
+
+/// Keys of one `MGET`.
+const MGET_KEY_COUNT: usize = 100;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [word, count, depth] = arguments.as_slice()
+        && word == "count"
+    {
+        let (increment_count, depth) = (count.parse().expect("a number"), depth.parse().expect("a number"));
+        let mut connection = filled(100_000);
+        let stream = Stream::of(increment_count, depth, 100_000, &mut Random(1), increment);
+        drive(&mut connection, &stream);
+        return;
+    }
+    let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| name.contains(argument.as_str()));
+    println!("{:<34} {:>12} {:>10} {:>10}", "", "ns a command", "least", "most");
+    for key_count in [100_000, 10_000_000] {
+        let cases: [Case; 4] = [
+            (format!("INCR, {key_count} keys, depth 1"), 1, 1, increment),
+            (format!("INCR, {key_count} keys, depth 16"), 16, 1, increment),
+            (format!("INCR, {key_count} keys, depth 64"), 64, 1, increment),
+            (format!("MGET 100, {key_count} keys, depth 1"), 1, MGET_KEY_COUNT, mget),
+        ];
+        let cases: Vec<Case> = cases.into_iter().filter(|case| chosen(&case.0)).collect();
+        if cases.is_empty() {
+            continue;
+        }
+        let mut connection = filled(key_count);
+        for (name, depth, keys_each, request) in cases {
+            let mut random = Random(1);
+            let command_count = ROUND_KEY_COUNT / keys_each;
+            let mut rounds: Vec<f64> = (0..ROUND_COUNT)
+                .map(|_| {
+                    let stream = Stream::of(command_count, depth, key_count, &mut random, request);
+                    let start = Instant::now();
+                    drive(&mut connection, &stream);
+                    start.elapsed().as_nanos() as f64 / command_count as f64
+                })
+                .collect();
+            rounds.sort_by(f64::total_cmp);
+            let (median, least, most) = (rounds[ROUND_COUNT / 2], rounds[0], rounds[ROUND_COUNT - 1]);
+            println!("{name:<34} {median:>12.1} {least:>10.1} {most:>10.1}");
+        }
+    }
+}
+
+/// A name, commands a receive, keys a command, and the request.
+type Case = (String, usize, usize, fn(&mut Random, usize) -> Vec<u8>);
+
+/// Receives: commands that arrive together.
+struct Stream {
+    bytes: Vec<u8>,
+    receives: Vec<Range<usize>>,
+}
+
+impl Stream {
+    fn of(
+        command_count: usize,
+        depth: usize,
+        key_count: usize,
+        random: &mut Random,
+        request: impl Fn(&mut Random, usize) -> Vec<u8>,
+    ) -> Stream {
+        let (mut bytes, mut receives) = (Vec::new(), Vec::new());
+        for first in (0..command_count).step_by(depth) {
+            let start = bytes.len();
+            (first..command_count.min(first + depth)).for_each(|_| bytes.extend(request(random, key_count)));
+            receives.push(start..bytes.len());
+        }
+        Stream { bytes, receives }
+    }
+}
+
+/// What is measured.
+#[inline(never)]
+fn drive(connection: &mut Connection, stream: &Stream) {
+    let mut reply_bytes = 0;
+    for receive in &stream.receives {
+        connection.pass(&stream.bytes[receive.clone()], |replies| reply_bytes += replies.len());
+    }
+    std::hint::black_box(reply_bytes);
+}
+
+/// A connection to a server with `key_count` counters of four bytes of value.
+fn filled(key_count: usize) -> Connection {
+    let mut connection = Connection::new(1);
+    for number in 0..key_count {
+        connection.pass(&request(&[b"SET", key(number).as_bytes(), b"100000"]), |_| {});
+    }
+    connection
+}
+
+/// A key of 16 bytes.
+fn key(number: usize) -> String {
+    format!("counter:{number:08}")
+}
+
+fn increment(random: &mut Random, key_count: usize) -> Vec<u8> {
+    request(&[b"INCR", key(random.below(key_count)).as_bytes()])
+}
+
+fn mget(random: &mut Random, key_count: usize) -> Vec<u8> {
+    let keys: Vec<String> = (0..MGET_KEY_COUNT).map(|_| key(random.below(key_count))).collect();
+    let mut arguments = vec![&b"MGET"[..]];
+    arguments.extend(keys.iter().map(|key| key.as_bytes()));
+    request(&arguments)
+}
+
+/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
