@@ -1,10 +1,10 @@
 //! What the pure path of a request costs: parsed, executed, encoded, without sockets. `cargo bench --bench session`
 //! prints nanoseconds a command, the median of some rounds. Arguments after `--` choose the cases whose names hold one.
 //!
-//! Instructions are counted with `count N`, which runs `N` increments at depth 16 on 100,000 keys and nothing else:
+//! Instructions are counted with `count N DEPTH`, which runs `N` increments on 100,000 keys and nothing else:
 //!
 //! ```text
-//! valgrind --tool=callgrind --toggle-collect='session::drive*' target/release/deps/session-… count 100000
+//! valgrind --tool=callgrind --toggle-collect='session::drive*' target/release/deps/session-… count 100000 16
 //! ```
 
 #[path = "../tests/pure/mod.rs"]
@@ -26,12 +26,12 @@ const MGET_KEY_COUNT: usize = 100;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [word, count] = arguments.as_slice()
+    if let [word, count, depth] = arguments.as_slice()
         && word == "count"
     {
-        let increment_count = count.parse().expect("a number");
+        let (increment_count, depth) = (count.parse().expect("a number"), depth.parse().expect("a number"));
         let mut connection = filled(100_000);
-        let stream = Stream::of(increment_count, 16, 100_000, &mut Random(1), increment);
+        let stream = Stream::of(increment_count, depth, 100_000, &mut Random(1), increment);
         drive(&mut connection, &stream);
         return;
     }

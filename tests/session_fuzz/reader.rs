@@ -12,7 +12,7 @@ pub struct Read {
 }
 
 /// Nesting that no reply exceeds.
-const DEPTH_MAX: usize = 12;
+const DEPTH_MAX: usize = 32;
 
 /// Read all replies of a session that begins in RESP2. The replies of `HELLO` and `RESET` tell that the version changes;
 /// `versions` says where it did though they were not sent.
