@@ -186,14 +186,14 @@ pub enum Run {
 /// arguments. (Whole pairs, where keys come in pairs, are asked for when the command is carried out, as in Redis.)
 #[inline]
 pub fn resolve(call: &Call<'_>) -> Result<&'static Spec, Mistake> {
-    resolve_announced(call, call.count())
+    resolve_found(lookup(call.arg(0)), call, call.count())
 }
 
-/// The same for a request that has not wholly arrived: `call` has at least its first two arguments (or all, if there
-/// are fewer), and `count` were announced.
+/// The same where the name has been looked up, also for a request that has not wholly arrived: `call` has at least its
+/// first two arguments (or all, if there are fewer), and `count` were announced.
 #[inline]
-pub fn resolve_announced(call: &Call<'_>, count: usize) -> Result<&'static Spec, Mistake> {
-    let Some(mut spec) = lookup(call.arg(0)) else {
+pub fn resolve_found(found: Option<&'static Spec>, call: &Call<'_>, count: usize) -> Result<&'static Spec, Mistake> {
+    let Some(mut spec) = found else {
         return Err(mistake::unknown_command(call));
     };
     if !spec.subcommands.is_empty() && call.count() > 1 {

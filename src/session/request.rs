@@ -104,6 +104,7 @@ impl Parsing<'_> {
         spans.clear();
         let mut end = self.at + consumed;
         let mut gathered_count = 0;
+        let mut found = None;
         // A streaming command is taken up as soon as its name is there.
         while gathered_count < count && (gathered_count as usize) < ARGUMENT_COUNT_MAX {
             match bulk(&input[end..]) {
@@ -111,11 +112,13 @@ impl Parsing<'_> {
                     spans.push(Span { start: (end + start) as u32, len: len as u32 });
                     end += consumed;
                     gathered_count += 1;
-                    if gathered_count == 1
-                        && let Some(spec) = command::lookup(spans.as_slice()[0].of(input))
-                        && let Run::Each(each) = spec.run
-                    {
-                        return self.begin_each(spec, each, count, end, input);
+                    if gathered_count == 1 {
+                        found = command::lookup(spans.as_slice()[0].of(input));
+                        if let Some(spec) = found
+                            && let Run::Each(each) = spec.run
+                        {
+                            return self.begin_each(spec, each, count, end, input);
+                        }
                     }
                 }
                 Bulk::Incomplete if self.at == 0 && input.len() >= FIXED_BUFFER_BYTES => {
@@ -146,12 +149,12 @@ impl Parsing<'_> {
             // More arguments than any command takes that does not stream.
             self.at = end;
             self.session.state = State::Skip { left_count: count - gathered_count };
-            return match command::resolve_announced(&call, count as usize) {
+            return match command::resolve_found(found, &call, count as usize) {
                 Ok(spec) => self.refuse_command(spec, Mistake::from(Fault::TooManyArguments)),
                 Err(mistake) => self.refuse_as(command::called(&call), mistake),
             };
         }
-        match command::resolve(&call) {
+        match command::resolve_found(found, &call, count as usize) {
             Ok(spec) => self.command(spec, &call, end),
             Err(mistake) => self.refuse_unresolved(&call, mistake, end),
         }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{Each, InTransaction, Mistake, Run, SPEC_COUNT, by_index, each_op, mistake, resolve_announced};
+use super::super::{Each, InTransaction, Mistake, Run, SPEC_COUNT, by_index, each_op, lookup, mistake, resolve_found};
 use super::{OPEN, Request, mistake_of, text};
 use crate::client::{Client, Transaction};
 use crate::counters::{Cond, Deadline, Fault, Op, SetReply};
@@ -94,10 +94,13 @@ fn wrong_numbers_of_arguments_are_refused() {
 #[test]
 fn what_has_not_arrived_is_counted_as_announced() {
     let request = Request::line("mset a 1");
-    let named = |count| resolve_announced(&request.call(), count).map(|spec| spec.name);
+    let named = |count| resolve_found(lookup(request.call().arg(0)), &request.call(), count).map(|spec| spec.name);
     assert_eq!(named(2_000_001), Ok("mset"));
     assert_eq!(named(2), Err(mistake::wrong_arity("mset")));
-    assert_eq!(resolve_announced(&Request::line("mget").call(), 1_000_001).map(|spec| spec.name), Ok("mget"));
+    assert_eq!(
+        resolve_found(lookup(b"mget"), &Request::line("mget").call(), 1_000_001).map(|spec| spec.name),
+        Ok("mget")
+    );
 }
 
 #[test]
