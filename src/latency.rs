@@ -3,7 +3,8 @@
 //! One set per shard, owned by its thread. A window costs a record a stage, a send a record a stage and one a kind of
 //! command, whatever number of commands they hold.
 //!
-//! Invariant: every histogram has the same bounds, so that any two can be added. Nothing here reads a clock.
+//! Invariant: every histogram of a command has the same bounds, and so has every one of a stage, so that any two can be
+//! added. All are there from the start, so that recording takes no memory. Nothing here reads a clock.
 
 mod monitor;
 
@@ -14,12 +15,18 @@ use crate::session::Calls;
 
 pub use monitor::{Event, Monitor, Sample, Series, doctor};
 
-/// Bytes of one histogram: 1,024 counts of 8 bytes for each doubling from 2,048 ns up to a minute, and as many below.
-pub const HISTOGRAM_BYTES: usize = 27 * 1_024 * 8;
+/// Bytes of the histogram of a stage, of three digits: 1,024 counts of 8 bytes for each doubling from 2,048 ns up to a
+/// minute, and as many below.
+pub const STAGE_HISTOGRAM_BYTES: usize = 27 * 1_024 * 8;
 
-/// Histograms that a shard has at most: one a kind of command, one a stage, one to merge into, and one that is under way
-/// to another shard.
-pub const HISTOGRAM_COUNT_MAX: usize = SPEC_COUNT + STAGE_COUNT + 2;
+/// Bytes of the histogram of a command, of two digits as in Redis: 128 counts for each doubling from 256 ns.
+pub const COMMAND_HISTOGRAM_BYTES: usize = 30 * 128 * 8;
+
+/// Histograms of stages that a shard has: one a stage, one to merge into, and one that is under way to another shard.
+pub const STAGE_HISTOGRAM_COUNT: usize = STAGE_COUNT + 2;
+
+/// The same of the commands.
+pub const COMMAND_HISTOGRAM_COUNT: usize = SPEC_COUNT + 2;
 
 /// How many stages there are.
 pub const STAGE_COUNT: usize = 4;
@@ -62,11 +69,36 @@ impl Stage {
 /// What a shard has recorded.
 #[derive(Debug)]
 pub struct Latency {
-    /// By the command's index: the whole time; there once it has been called.
-    commands: Vec<Option<Box<Histogram<u64>>>>,
+    /// By the command's index: the whole time.
+    commands: Vec<Histogram<u64>>,
     stages: [Histogram<u64>; STAGE_COUNT],
     /// Spikes, when they are watched for.
     pub monitor: Monitor,
+}
+
+/// What the histograms of all shards are added up in.
+#[derive(Debug)]
+pub struct Merged {
+    command: Histogram<u64>,
+    stage: Histogram<u64>,
+}
+
+impl Default for Merged {
+    fn default() -> Merged {
+        Merged { command: for_command(), stage: for_stage() }
+    }
+}
+
+impl Merged {
+    /// The empty histogram that those of this kind can be added to.
+    pub fn start(&mut self, which: Which) -> &mut Histogram<u64> {
+        let histogram = match which {
+            Which::Command(_) => &mut self.command,
+            Which::Stage(_) => &mut self.stage,
+        };
+        histogram.reset();
+        histogram
+    }
 }
 
 /// One of a shard's histograms.
@@ -81,8 +113,8 @@ pub enum Which {
 impl Default for Latency {
     fn default() -> Latency {
         Latency {
-            commands: (0..SPEC_COUNT).map(|_| None).collect(),
-            stages: std::array::from_fn(|_| empty()),
+            commands: (0..SPEC_COUNT).map(|_| for_command()).collect(),
+            stages: std::array::from_fn(|_| for_stage()),
             monitor: Monitor::default(),
         }
     }
@@ -98,28 +130,31 @@ impl Latency {
     /// Commands of one kind took so long, each.
     #[inline]
     pub fn record_command(&mut self, calls: Calls, duration_ns: u64) {
-        let histogram = self.commands[usize::from(calls.command)].get_or_insert_with(|| Box::new(empty()));
-        histogram.saturating_record_n(duration_ns, u64::from(calls.count));
+        self.commands[usize::from(calls.command)].saturating_record_n(duration_ns, u64::from(calls.count));
     }
 
     /// One histogram, if anything has been recorded in it.
     pub fn histogram(&self, which: Which) -> Option<&Histogram<u64>> {
         let histogram = match which {
-            Which::Command(index) => self.commands[index].as_deref(),
-            Which::Stage(stage) => Some(&self.stages[stage as usize]),
+            Which::Command(index) => &self.commands[index],
+            Which::Stage(stage) => &self.stages[stage as usize],
         };
-        histogram.filter(|histogram| !histogram.is_empty())
+        (!histogram.is_empty()).then_some(histogram)
     }
 
     /// Forget all durations. What the monitor has is another matter.
     pub fn reset(&mut self) {
-        self.commands.iter_mut().for_each(|histogram| *histogram = None);
-        self.stages.iter_mut().for_each(Histogram::reset);
+        self.commands.iter_mut().chain(&mut self.stages).for_each(Histogram::reset);
     }
 }
 
-/// A histogram with nothing in it.
-pub fn empty() -> Histogram<u64> {
+/// A command's histogram with nothing in it.
+pub fn for_command() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are sound")
+}
+
+/// A stage's histogram with nothing in it.
+pub fn for_stage() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are sound")
 }
 
@@ -213,14 +248,15 @@ mod tests {
 
     #[test]
     fn nothing_recorded_has_no_buckets() {
-        assert_eq!(buckets_us(&empty()), []);
-        assert_eq!(Percentiles::of(&empty()), Percentiles::default());
+        assert_eq!(buckets_us(&for_command()), []);
+        assert_eq!(Percentiles::of(&for_stage()), Percentiles::default());
         assert!(Latency::default().histogram(Which::Stage(Stage::Queue)).is_none());
     }
 
     #[test]
     fn a_histogram_takes_what_the_plan_counts() {
-        assert_eq!(empty().distinct_values() * size_of::<u64>(), HISTOGRAM_BYTES);
+        assert_eq!(for_stage().distinct_values() * size_of::<u64>(), STAGE_HISTOGRAM_BYTES);
+        assert_eq!(for_command().distinct_values() * size_of::<u64>(), COMMAND_HISTOGRAM_BYTES);
     }
 
     #[test]

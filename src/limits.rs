@@ -26,8 +26,9 @@ pub const FIXED_BUFFER_COUNT_MAX: usize = 1_024;
 /// Fixed buffers of a shard at least: two make one connection move.
 pub const FIXED_BUFFER_COUNT_MIN: usize = 16;
 
-/// A receive of so many bytes is a long batch: many commands, or much of a very long one.
-pub const LONG_BATCH_BYTES_MIN: usize = FIXED_BUFFER_BYTES / 2;
+/// A receive of so many bytes is a long batch: many commands, or much of a very long one. Without a turn for such no more
+/// is received at once.
+pub const LONG_BATCH_BYTES_MIN: usize = FIXED_BUFFER_BYTES / 4;
 
 /// Connections of one shard that may work through long batches at the same time. Others with such wait for their turn,
 /// so that who sends little is answered after a few long batches at most, however many clients send a lot.

@@ -223,8 +223,8 @@ fn run_shard(
         tokio_uring::spawn(shard.clone().receive_messages());
         tokio_uring::spawn(shard.clone().tick());
         tokio_uring::spawn(shard.clone().poll_busily());
-        for _ in 0..shard.buffers.total_count() {
-            tokio_uring::spawn(connection::work(shard.clone()));
+        for worker in 0..shard.buffers.total_count() {
+            tokio_uring::spawn(connection::work(shard.clone(), worker));
         }
         let accept = |direct| {
             let shard = shard.clone();

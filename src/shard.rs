@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
-use hdrhistogram::Histogram;
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -30,7 +29,7 @@ use crate::command::Spans;
 use crate::connection::Connection;
 use crate::counters::{Counters, Key, Seed};
 use crate::glob;
-use crate::latency::{self, Event};
+use crate::latency::{Event, Merged};
 use crate::lend::Pool;
 use crate::limits::{
     LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX, SCAN_STEP_BYTES_MAX, SHARD_COUNT_MAX,
@@ -143,7 +142,7 @@ pub struct Shard {
     /// Whoever gathers a large reply holds one of these.
     pub large_replies: Pool<()>,
     /// Whoever adds up the histograms of all shards holds this one.
-    pub merged: Pool<Box<Histogram<u64>>>,
+    pub merged: Pool<Box<Merged>>,
     /// When something was last received, in the shard's nanoseconds.
     worked_ns: Cell<u64>,
     work: Notify,
@@ -151,6 +150,9 @@ pub struct Shard {
     pub stopping: Cell<bool>,
     parked: Parked,
     jobs: Jobs,
+    /// By worker: the connection that it has taken over. Only these can hold buffers.
+    at_work: RefCell<Vec<Option<Rc<Connection>>>>,
+    recalled_ns: Cell<u64>,
     mesh: Mesh,
     waiters: RefCell<Vec<Waiter>>,
     batches: Pool<Box<Batch>>,
@@ -170,6 +172,7 @@ impl Shard {
         let waiter = || Waiter { outgoing: (0..shard_count).map(|_| None).collect(), ..Waiter::default() };
         let turn = |waiter: usize| Turn { waiter: waiter as u32, window: Box::default() };
         let batches = |count: usize| Pool::new((0..count).map(|_| Box::<Batch>::default()));
+        let worker_count = buffers.total_count();
         let shard = Shard {
             index,
             map,
@@ -185,12 +188,14 @@ impl Shard {
             watch_room_bytes: Cell::new(WATCHED_BYTES_MAX),
             long_batches: Pool::new([(); LONG_BATCH_COUNT_MAX]),
             large_replies: Pool::new([(); LARGE_REPLY_COUNT_MAX]),
-            merged: Pool::new([Box::new(latency::empty())]),
+            merged: Pool::new([Box::new(Merged::default())]),
             worked_ns: Cell::new(0),
             work: Notify::new(),
             stopping: Cell::new(false),
             parked: Parked::new(&shared.config),
             jobs: Jobs::default(),
+            at_work: RefCell::new(vec![None; worker_count]),
+            recalled_ns: Cell::new(0),
             mesh,
             waiters: RefCell::new((0..WINDOW_COUNT_MAX).map(|_| waiter()).collect()),
             batches: batches(mesh::batch_count(shard_count)),
@@ -539,10 +544,12 @@ impl Shard {
         !self.jobs.queue.borrow().is_empty()
     }
 
-    /// The connection that has been ready longest.
-    pub async fn next_job(&self) -> Rc<Connection> {
+    /// The connection that has been ready longest, for a worker that has given up the one before.
+    pub async fn next_job(&self, worker: usize) -> Rc<Connection> {
+        self.at_work.borrow_mut()[worker] = None;
         loop {
             if let Some(connection) = self.jobs.queue.borrow_mut().pop_front() {
+                self.at_work.borrow_mut()[worker] = Some(connection.clone());
                 return connection;
             }
             self.jobs.added.notified().await;

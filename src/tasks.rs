@@ -78,7 +78,15 @@ pub async fn run(connection: &Connection, task: Task, turn: &mut Turn, out: &mut
 /// Whether the reply may be so long that few may gather such at a time.
 pub fn may_be_long(connection: &Connection, task: &Task) -> bool {
     match task {
-        Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } => true,
+        Task::Keys(_)
+        | Task::ClientList(_)
+        | Task::GetKeysInSlot { .. }
+        | Task::Info(_)
+        | Task::MemoryStats
+        | Task::MemoryDoctor
+        | Task::SlowlogGet(_)
+        | Task::LatencyHistogram(_)
+        | Task::Reply(_) => true,
         Task::Exec => {
             let session = connection.session.borrow();
             session.client.transaction.as_ref().is_some_and(|queued| queued.queue.len() > SMALL_QUEUE_BYTES_MAX)

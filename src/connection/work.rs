@@ -67,9 +67,9 @@ struct Io {
 const KIND_COUNT_MAX: usize = 8;
 
 /// The task of a worker: take over connections that are ready, one after the other, for as long as the shard runs.
-pub async fn work(shard: Rc<Shard>) {
+pub async fn work(shard: Rc<Shard>, worker: usize) {
     loop {
-        let connection = shard.next_job().await;
+        let connection = shard.next_job(worker).await;
         let mut io = Io { batch: shard.clock.now(), ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
         // What was never sent ended here.
@@ -146,7 +146,11 @@ impl Connection {
             };
             assert!(io.received < FIXED_BUFFER_BYTES, "the session consumes something of a full buffer");
             self.wait_for(Waiting::Receive);
-            let (result, slice) = self.socket.read_fixed(buffer.slice(io.received..)).await;
+            let end = match self.has_turn.get() {
+                true => FIXED_BUFFER_BYTES,
+                false => FIXED_BUFFER_BYTES.min(io.received + LONG_BATCH_BYTES_MIN),
+            };
+            let (result, slice) = self.socket.read_fixed(buffer.slice(io.received..end)).await;
             self.waiting.set(Waiting::AtWork);
             io.input = Some(slice.into_inner());
             match result {

@@ -34,6 +34,9 @@ const SHORT_STALL_NS_MAX: u64 = 3_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
+/// Least time between two rounds of taking buffers back for somebody who waits.
+const RECALL_INTERVAL_NS: u64 = 500_000;
+
 /// Buffers that are taken back at once.
 const RECALL_COUNT_MAX: usize = 64;
 
@@ -100,7 +103,10 @@ impl Shard {
 
     /// Whether connections wait for what stalled ones hold: buffers, workers, a turn for a long batch.
     fn is_short(&self) -> bool {
-        !self.buffers.are_plenty() || self.long_batches.is_awaited() || self.has_jobs()
+        !self.buffers.are_plenty()
+            || self.long_batches.is_awaited()
+            || self.large_replies.is_awaited()
+            || self.has_jobs()
     }
 
     /// Remove counters that have expired. True when there were too many for one tick.
@@ -151,20 +157,25 @@ impl Shard {
     /// A fixed buffer. When they run short, those that idle connections hold are taken back first.
     pub async fn lend_buffer(&self, purpose: Purpose) -> FixedBuf {
         if !self.buffers.are_plenty() && self.buffers.free_count() < self.buffers.total_count() * 3 / 8 {
-            self.recall(u64::MAX, Waiting::Receive);
-            self.recall(self.clock.now().ns.saturating_sub(SHORT_STALL_NS_MAX), Waiting::Send);
+            let now_ns = self.clock.now().ns;
+            if now_ns - self.recalled_ns.get() > RECALL_INTERVAL_NS {
+                self.recalled_ns.set(now_ns);
+                self.recall(u64::MAX, Waiting::Receive);
+                self.recall(now_ns.saturating_sub(SHORT_STALL_NS_MAX), Waiting::Send);
+            }
         }
         self.buffers.lend(purpose).await
     }
 
     /// Take back the buffers of connections that have waited so since before `until_ns`.
     fn recall(&self, until_ns: u64, waiting: Waiting) {
-        let clients = self.clients.borrow();
-        let due = clients.iter().filter(|(_, connection)| {
-            connection.waiting.get() == waiting && connection.waiting_since_ns.get() < until_ns
-        });
+        let at_work = self.at_work.borrow();
+        let due = at_work
+            .iter()
+            .flatten()
+            .filter(|connection| connection.waiting.get() == waiting && connection.waiting_since_ns.get() < until_ns);
         let mut recalled_count = 0;
-        for (_, connection) in due.take(RECALL_COUNT_MAX) {
+        for connection in due.take(RECALL_COUNT_MAX) {
             connection.recall();
             recalled_count += 1;
         }

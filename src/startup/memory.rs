@@ -8,7 +8,7 @@ use std::fmt;
 use super::StartError;
 use crate::config::{ByteCount, Config};
 use crate::host::Host;
-use crate::latency::{HISTOGRAM_BYTES, HISTOGRAM_COUNT_MAX};
+use crate::latency::{COMMAND_HISTOGRAM_BYTES, COMMAND_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES, STAGE_HISTOGRAM_COUNT};
 use crate::limits::{
     CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, QUEUES_BYTES_MAX, SLOT_COUNT,
     WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
@@ -68,7 +68,8 @@ impl MemoryPlan {
                 part("mesh batches", batches, Batch::BYTES),
                 part("mesh queues", usize::from(shards > 1), mesh::queue_bytes(shards)),
                 part("slot tables", SLOT_COUNT, SLOT_TABLE_BYTES),
-                part("latency histograms", shards * HISTOGRAM_COUNT_MAX, HISTOGRAM_BYTES),
+                part("stage histograms", shards * STAGE_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES),
+                part("command histograms", shards * COMMAND_HISTOGRAM_COUNT, COMMAND_HISTOGRAM_BYTES),
                 part("slow logs", shards * config.slowlog_max_len, SLOW_ENTRY_BYTES),
                 part("connections", config.maxclients as usize, CONNECTION_BYTES),
                 part("parked stores", 1, config.maxmemory_clients_bytes as usize),

@@ -110,18 +110,18 @@ pub(super) async fn report(place: Place<'_>, sections: &[String], report: &mut R
 /// Add up one histogram over all shards and look at it, if anything is in it.
 async fn merged(place: Place<'_>, which: Which, look: impl FnOnce(&Histogram<u64>)) {
     let merged_pool = &place.connection.shard.merged;
-    let mut merged = merged_pool.lend().await;
-    merged.reset();
+    let mut lent = merged_pool.lend().await;
+    let merged = lent.start(which);
     let each = |answer| {
         if let Answer::Histogram(Some(histogram)) = answer {
-            merged.add(*histogram).expect("all histograms have the same bounds");
+            merged.add(*histogram).expect("all histograms of a kind have the same bounds");
         }
     };
     place.ask_all(|| Ask::Histogram(which), each).await;
     if !merged.is_empty() {
-        look(&merged);
+        look(merged);
     }
-    merged_pool.give_back(merged);
+    merged_pool.give_back(lent);
 }
 
 /// What the monitors of all shards have seen.
