@@ -26,7 +26,8 @@ fn no_command_takes_memory_for_good() {
         let growth_bytes = watch.peak_growth_bytes("every command, with 0 to 3 arguments");
         assert!(growth_bytes <= MIB, "it grew by {growth_bytes} bytes");
 
-        // What a client gets to see of the statistics is not kept for each that asks.
+        // What a client gets to see of the statistics is not kept for each that asks; what these, who do not read, leave
+        // over is parked.
         let request = Script::plain(wire(["INFO", "everything"]).repeat(20));
         let mut clients: Vec<Client> =
             (0..100).map(|_| Client::connect_deaf(server.address(), request.clone())).collect();
@@ -34,6 +35,6 @@ fn no_command_takes_memory_for_good() {
         std::thread::sleep(Duration::from_secs(1));
         conn.ask("PING");
         let growth_bytes = watch.peak_growth_bytes("100 clients that ask for INFO everything");
-        assert!(growth_bytes <= MIB, "it grew by {growth_bytes} bytes");
+        assert!(growth_bytes <= MIB * (1 + threads as u64), "it grew by {growth_bytes} bytes");
     }
 }
