@@ -92,7 +92,6 @@ fn server(text: &mut String, shared: &Shared) {
     field(text, "uptime_in_days", uptime_s / 86_400);
     field(text, "hz", 10);
     field(text, "executable", &shared.executable);
-    field(text, "config_file", &shared.config_file);
     field(text, "io_threads_active", u8::from(shared.config.threads > 1));
     field(text, "shards", shared.config.threads);
 }

@@ -16,7 +16,7 @@ use tracing::info;
 
 use crate::accept::{self, Listener};
 use crate::buffers::Buffers;
-use crate::config::{ByteCount, Config};
+use crate::config::Config;
 use crate::connection;
 use crate::counters::Seed;
 use crate::host::Host;
@@ -93,8 +93,6 @@ pub struct Shared {
     pub os: String,
     /// Path of this program.
     pub executable: String,
-    /// Path of the configuration file, if there is one.
-    pub config_file: String,
     /// Memory that this process can have.
     pub system_memory_bytes: u64,
     live: RwLock<Live>,
@@ -334,7 +332,6 @@ impl Shared {
             run_id: run_id[..40].to_owned(),
             os: format!("Linux {} {}", host.kernel_release, std::env::consts::ARCH),
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
-            config_file: String::new(),
             system_memory_bytes: host.memory_bytes(),
             live: RwLock::new(live),
             client_counts: (0..config.threads).map(|_| AtomicU32::new(0)).collect(),
@@ -512,11 +509,6 @@ impl Shared {
     pub fn resident_bytes(&self) -> (u64, u64) {
         let now = process::resident_bytes();
         (now, self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now))
-    }
-
-    /// For the log: how much the counters may take.
-    pub fn maxmemory(&self) -> ByteCount {
-        ByteCount(self.config.maxmemory_bytes)
     }
 }
 
