@@ -21,6 +21,7 @@ use crate::connection;
 use crate::counters::Seed;
 use crate::host::Host;
 use crate::mesh::Mesh;
+use crate::notify::{self, notify};
 use crate::process;
 use crate::shard::Shard;
 use crate::slot::ShardMap;
@@ -131,6 +132,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let direct: Vec<String> = direct_listeners.iter().map(|listeners| comma_separated(listeners)).collect();
     start_shards(&shared, &host, &listeners, direct_listeners)?;
     describe(&shared, &listeners, &direct);
+    notify(notify::State::Ready);
     wait_for_end(&shared)?;
     if let Some(path) = unix_socket {
         // It is ours: a path that was taken has been refused at the start.
@@ -288,6 +290,7 @@ fn wait_for_end(shared: &Arc<Shared>) -> Result<(), StartError> {
             _ = interrupt.recv() => info!("SIGINT: stopping"),
             () = shared.stopped.notified() => info!("SHUTDOWN: stopping"),
         }
+        notify(notify::State::Stopping);
         shared.stop();
         let all_left = async {
             while shared.client_count() > 0 {
