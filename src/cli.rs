@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Options;
+use crate::doctor;
 use crate::startup::StartError;
 
 const SERVE_EXAMPLES: &str = "\
@@ -16,6 +17,19 @@ Examples:
   tallyring serve
   tallyring serve --port 6380 --threads 4 --pin 2-5 --maxmemory 4gb
   tallyring serve --config /etc/tallyring.toml --log-level debug";
+
+const DOCTOR_HELP: &str = "\
+Exit codes:
+  0  nothing to change that can be told here
+  1  the host cannot be examined
+  2  wrong flags or configuration
+  3  something should be changed: slower or less even than this machine could be
+  4  something must be changed: the server does not start, or breaks a promise
+
+Examples:
+  tallyring doctor --config /etc/tallyring.toml
+  tallyring doctor --pid \"$(pidof tallyring)\" --json
+  tallyring doctor --bind 0.0.0.0 --requirepass x --skip virtual-machine,swap";
 
 /// A counter server for Linux that speaks the Redis protocol.
 #[derive(Debug, Parser)]
@@ -32,6 +46,9 @@ pub enum Command {
     /// Serve counters to Redis clients
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Examine this host: what of it stands in the server's way, why, and what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
 }
 
 /// The flags of `tallyring serve`.
@@ -48,6 +65,32 @@ pub struct ServeArgs {
     pub print_memory_plan: bool,
 }
 
+/// The flags of `tallyring doctor`: its own, and those of the server that is to run here.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Examine for a server with this TOML file; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write JSON: an array with an object for each setting
+    #[arg(long, help_heading = "Examination")]
+    pub json: bool,
+    /// Explain the settings that are well too
+    #[arg(long, help_heading = "Examination")]
+    pub all: bool,
+    /// Leave these settings out, by their names in the output
+    #[arg(long, help_heading = "Examination", value_name = "NAME", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Look at the limits of this process, a running server, and not at those of the shell
+    #[arg(long, help_heading = "Examination")]
+    pub pid: Option<u32>,
+    /// Look for proc and sys here, without trying io_uring out
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
+    /// How the server is to be configured.
+    #[command(flatten)]
+    pub options: Options,
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -55,6 +98,8 @@ pub enum Invocation {
     Serve(Box<Options>),
     /// `tallyring serve --print-memory-plan`, likewise.
     PrintMemoryPlan(Box<Options>),
+    /// `tallyring doctor`.
+    Doctor(Box<doctor::Request>),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -70,13 +115,25 @@ pub fn read<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 
 /// What parsed flags ask for: reads the file that they name, and lets the flags win over it.
 pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
-    let Cli { command: Command::Serve(serve) } = Cli::from_arg_matches(matches).expect("the flags were parsed");
-    let mut options = Box::new(serve.options);
-    if let Some(path) = serve.config {
-        *options = Options::read_file(&path)?;
-        let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
-        // No flag has a default value of its own, so only those that were given replace what the file says.
-        options.update_from_arg_matches(flags).expect("the flags were parsed");
-    }
-    Ok(if serve.print_memory_plan { Invocation::PrintMemoryPlan(options) } else { Invocation::Serve(options) })
+    let Cli { command } = Cli::from_arg_matches(matches).expect("the flags were parsed");
+    let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
+    Ok(match command {
+        Command::Serve(ServeArgs { config, options, print_memory_plan }) => {
+            let options = Box::new(with_file(options, config, flags)?);
+            if print_memory_plan { Invocation::PrintMemoryPlan(options) } else { Invocation::Serve(options) }
+        }
+        Command::Doctor(DoctorArgs { config, json, all, skip, pid, root, options }) => {
+            let options = with_file(options, config, flags)?;
+            Invocation::Doctor(Box::new(doctor::Request { options, json, all, skip, pid, root }))
+        }
+    })
+}
+
+/// What the file at `path` says, where there is one, and what the flags say over it.
+fn with_file(options: Options, path: Option<PathBuf>, flags: &ArgMatches) -> Result<Options, StartError> {
+    let Some(path) = path else { return Ok(options) };
+    let mut options = Options::read_file(&path)?;
+    // No flag has a default value of its own, so only those that were given replace what the file says.
+    options.update_from_arg_matches(flags).expect("the flags were parsed");
+    Ok(options)
 }

@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::startup::{self, MemoryPlan, StartError};
 
 /// Clients when nobody says, as in Redis.
-const MAXCLIENTS_DEFAULT: u32 = 10_000;
+pub const MAXCLIENTS_DEFAULT: u32 = 10_000;
 
 /// What stalled clients may leave over when nobody says, and what a shard's share must be at least.
 const MAXMEMORY_CLIENTS_DEFAULT_BYTES: u64 = 64 << 20;

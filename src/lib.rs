@@ -27,6 +27,7 @@ pub mod resp;
 pub mod session;
 pub mod slot;
 
+pub mod doctor;
 pub mod info;
 pub mod latency;
 pub mod process;

@@ -1,7 +1,7 @@
 //! The `tallyring` binary: which subcommand, and how the process ends.
 //!
 //! Exit codes: 0 all went well; 1 the machine refuses (one line on standard error: cause and remedy); 2 wrong flags or
-//! configuration.
+//! configuration. `tallyring doctor` has two more for what it finds.
 
 use std::process::ExitCode;
 
@@ -9,15 +9,19 @@ use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{logging, server};
+use tallyring::{doctor, logging, server};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
-        Invocation::Serve(options) => serve(*options),
-        Invocation::PrintMemoryPlan(options) => print_memory_plan(*options),
+        Invocation::Serve(options) => serve(*options).map(|()| ExitCode::SUCCESS),
+        Invocation::PrintMemoryPlan(options) => print_memory_plan(*options).map(|()| ExitCode::SUCCESS),
+        Invocation::Doctor(request) => {
+            host::raise_soft_limits();
+            doctor::run(*request).map(ExitCode::from)
+        }
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("tallyring: {error}");
             ExitCode::from(error.exit_code())
