@@ -11,7 +11,6 @@
 settings() {
     want text /proc/sys/kernel/io_uring_disabled 0
     want at_least /proc/sys/fs/nr_open 1048576
-    want at_least /proc/sys/fs/file-max 1048576
 }
 
 main "$@"
