@@ -447,7 +447,7 @@ fn count_of_cores(count: usize) -> String {
 }
 
 /// Ascending cores as `--pin` takes them: `0-3,6`.
-fn ranges(cores: &[usize]) -> String {
+pub fn ranges(cores: &[usize]) -> String {
     let runs = cores.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
         [core] => core.to_string(),
         _ => format!("{}-{}", run[0], run[run.len() - 1]),

@@ -2,6 +2,7 @@
 
 use super::machine::Machine;
 use super::{Answer, Check};
+use crate::config::ranges;
 
 /// Longest time that leaving an idle state may take, in microseconds: what tuning/cpu.sh leaves enabled.
 const EXIT_LATENCY_MAX_US: u64 = 10;
@@ -62,7 +63,7 @@ fn governor(machine: &Machine) -> Answer {
     let path = |core: &usize| format!("sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
     let Some(mut governors) = cores.iter().map(|core| machine.tree.text(&path(core))).collect::<Option<Vec<_>>>()
     else {
-        return Answer::unknown("no frequency control is to be seen: firmware or hypervisor has it", should_be);
+        return Answer::unknown("no frequency control to be seen", should_be);
     };
     governors.sort();
     governors.dedup();
@@ -118,9 +119,8 @@ fn smt(machine: &Machine) -> Answer {
         siblings.iter().filter_map(|siblings| cores.iter().copied().find(|core| siblings.contains(core))).collect();
     physical.sort_unstable();
     physical.dedup();
-    let names: Vec<String> = physical.iter().map(ToString::to_string).collect();
     let is = format!("on, {} shards on {} physical cores", cores.len(), physical.len());
-    let remedy = format!("tallyring serve --pin {}.", names.join(","));
+    let remedy = format!("tallyring serve --pin {}.", ranges(&physical));
     Answer::expect(physical.len() == cores.len(), is, should_be, &remedy)
 }
 
@@ -134,9 +134,8 @@ fn isolated(machine: &Machine) -> Answer {
     if isolated.is_empty() {
         return Answer::ok("none", should_be);
     }
-    let names: Vec<String> = isolated.iter().map(ToString::to_string).collect();
-    let is = format!("{}; {inside} of {} shards there", names.join(","), cores.len());
-    let remedy = format!("tallyring serve --pin {}.", names.join(","));
+    let is = format!("{}; {inside} of {} shards there", ranges(&isolated), cores.len());
+    let remedy = format!("tallyring serve --pin {}.", ranges(&isolated));
     Answer::expect(inside == cores.len(), is, should_be, &remedy)
 }
 

@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use super::{Answer, Check};
-use crate::config::ByteCount;
+use crate::config::{ByteCount, ranges};
 use crate::startup::MemoryPlan;
 
 pub const CHECKS: &[Check] = &[
@@ -53,7 +53,7 @@ fn huge_pages(machine: &Machine) -> Answer {
 
 /// The nodes of the machine that have cores.
 fn nodes(machine: &Machine) -> Option<Vec<(usize, Vec<usize>)>> {
-    let nodes = machine.tree.list("sys/devices/system/node/has_cpu")?;
+    let nodes = machine.tree.list("sys/devices/system/node/has_cpu").filter(|nodes| !nodes.is_empty())?;
     let cores = |node: usize| machine.tree.list(&format!("sys/devices/system/node/node{node}/cpulist"));
     nodes.into_iter().map(|node| Some((node, cores(node)?))).collect()
 }
@@ -74,13 +74,12 @@ fn numa(machine: &Machine) -> Answer {
     let interface = interface_node(machine);
     let is = format!(
         "shards on node {}{}",
-        used.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        ranges(&used),
         interface.map_or(String::new(), |node| format!(", the interface at node {node}"))
     );
     let well = used.len() == 1 && interface.is_none_or(|node| used == [node]);
     let best = nodes.iter().find(|(node, _)| Some(*node) == interface).or(nodes.first());
-    let list =
-        best.map_or(String::new(), |(_, cores)| cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    let list = best.map_or(String::new(), |(_, cores)| ranges(cores));
     Answer::expect(well, is, should_be, &format!("tallyring serve --pin {list}, under numactl --membind of that node."))
 }
 

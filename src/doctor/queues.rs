@@ -5,6 +5,7 @@
 use super::machine::Machine;
 use super::tree::mask_has;
 use super::{Answer, Check, State};
+use crate::config::ranges;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -71,9 +72,8 @@ fn together(machine: &Machine, should_be: &str, look: impl Fn(&str, &[usize]) ->
         .collect();
     let state = seen.iter().map(|(state, _)| *state).max().unwrap_or(State::Unknown);
     let is = seen.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
-    let names: Vec<String> = cores.iter().map(ToString::to_string).collect();
     let remedy = match state {
-        State::Should => format!("tuning/irq.sh apply --cores {}.", names.join(",")),
+        State::Should => format!("tuning/irq.sh apply --cores {}.", ranges(&cores)),
         _ => String::new(),
     };
     Answer { state, is, should_be: should_be.to_owned(), remedy }
@@ -130,24 +130,28 @@ fn interrupts(machine: &Machine) -> Answer {
         // A virtio device has them at its parent.
         let numbers =
             ["msi_irqs", "../msi_irqs"].iter().find_map(|place| machine.tree.names(&format!("{device}/{place}")));
-        let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else { return unreadable() };
-        let places = numbers.iter().map(|number| {
+        // Those that the driver does not use are nowhere.
+        let place = |number: &String| {
             let effective = machine.tree.list(&format!("proc/irq/{number}/effective_affinity_list"));
             effective.or_else(|| machine.tree.list(&format!("proc/irq/{number}/smp_affinity_list")))
-        });
-        let Some(places) = places.collect::<Option<Vec<_>>>() else { return unreadable() };
+        };
+        let places: Vec<Vec<usize>> = numbers.unwrap_or_default().iter().filter_map(place).collect();
+        let places: Vec<Vec<usize>> = places.into_iter().filter(|place| !place.is_empty()).collect();
+        let count = places.len();
+        if count == 0 {
+            return unreadable();
+        }
         let single: Option<Vec<usize>> =
             places.iter().map(|place| if let [core] = place[..] { Some(core) } else { None }).collect();
         let Some(mut used) = single else {
-            return (State::Should, format!("{} interrupts, some on several cores", numbers.len()));
+            return (State::Should, format!("{count}, some on several cores"));
         };
         used.sort_unstable();
         used.dedup();
         let at_shards = used.iter().all(|core| cores.contains(core));
-        let well = at_shards && used.len() == numbers.len().min(cores.len());
+        let well = at_shards && used.len() == count.min(cores.len());
         let state = if well { State::Ok } else { State::Should };
-        let on: Vec<String> = used.iter().map(ToString::to_string).collect();
-        (state, format!("{} on core {}", numbers.len(), on.join(", ")))
+        (state, format!("{count} on cores {}", ranges(&used)))
     })
 }
 

@@ -175,8 +175,8 @@ fn a_bad_machine_has_everything_to_change() {
     }
     assert_eq!(exit_code(&findings), EXIT_MUST);
     let remedy = |name: &str| findings.iter().find(|finding| finding.name == name).unwrap().remedy.clone().unwrap();
-    assert_eq!(remedy("smt"), "tallyring serve --pin 0,1.");
-    assert_eq!(remedy("numa"), "tallyring serve --pin 2,3, under numactl --membind of that node.");
+    assert_eq!(remedy("smt"), "tallyring serve --pin 0-1.");
+    assert_eq!(remedy("numa"), "tallyring serve --pin 2-3, under numactl --membind of that node.");
     assert!(remedy("io-uring").contains("kernel.io_uring_disabled is 2"), "{}", remedy("io-uring"));
     assert!(remedy("start").contains("RLIMIT_NOFILE"), "{}", remedy("start"));
 }
