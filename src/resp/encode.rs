@@ -12,12 +12,57 @@ use bytes::BufMut;
 use crate::counters::{Outcome, Word};
 use crate::resp::integer;
 
+/// What [`integer::decimal`] prints is below this.
+const DECIMAL_END: i64 = integer::DECIMAL_END as i64;
+
+const CRLF: u128 = u16::from_le_bytes(*b"\r\n") as u128;
+
+/// `$0` and CRLF: the digit is to be added.
+const BULK_HEADER: u128 = u32::from_le_bytes(*b"$0\r\n") as u128;
+
 /// The null of RESP3.
 const NULL_RESP3: &[u8] = b"_\r\n";
 
+/// Where replies that are short and come often go.
+pub trait Out: BufMut {
+    /// Append the first `len` bytes of `line`. The others may be written behind it too, where there is room, and mean
+    /// nothing: so a copy of one size does.
+    fn put_line(&mut self, line: Line, len: usize);
+}
+
+/// Bytes of a register.
+type Line = [u8; 16];
+
+impl Out for &mut [u8] {
+    #[inline]
+    fn put_line(&mut self, line: Line, len: usize) {
+        match self.first_chunk_mut() {
+            Some(room) => {
+                *room = line;
+                *self = &mut std::mem::take(self)[len..];
+            }
+            None => self.put_slice(&line[..len]),
+        }
+    }
+}
+
+impl<T: Out + ?Sized> Out for &mut T {
+    #[inline]
+    fn put_line(&mut self, line: Line, len: usize) {
+        (**self).put_line(line, len);
+    }
+}
+
+impl Out for Vec<u8> {
+    #[inline]
+    fn put_line(&mut self, line: Line, len: usize) {
+        self.extend_from_slice(&line[..len]);
+    }
+}
+
 /// What one operation answers: at most [`OUTCOME_BYTES_MAX`](crate::limits::OUTCOME_BYTES_MAX) bytes.
 #[inline]
-pub fn outcome(out: &mut impl BufMut, outcome: Outcome, resp3: bool) {
+pub fn outcome(out: &mut impl Out, outcome: Outcome, resp3: bool) {
     match outcome {
         Outcome::Int(value) => integer(out, value),
         Outcome::Value(value) => bulk_integer(out, value),
@@ -32,7 +77,12 @@ pub fn outcome(out: &mut impl BufMut, outcome: Outcome, resp3: bool) {
 
 /// `:42`, an integer.
 #[inline]
-pub fn integer(out: &mut impl BufMut, value: i64) {
+pub fn integer(out: &mut impl Out, value: i64) {
+    if let 0..DECIMAL_END = value {
+        let (digits, len) = integer::decimal(value as u32);
+        let line = u128::from(b':') | u128::from(digits) << 8 | CRLF << (8 * (len + 1));
+        return out.put_line(line.to_le_bytes(), len + 3);
+    }
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(value).as_bytes();
     out.put_u8(b':');
@@ -42,7 +92,13 @@ pub fn integer(out: &mut impl BufMut, value: i64) {
 
 /// `$2`, `42`: a bulk string of the decimal integer.
 #[inline]
-pub fn bulk_integer(out: &mut impl BufMut, value: i64) {
+pub fn bulk_integer(out: &mut impl Out, value: i64) {
+    if let 0..DECIMAL_END = value {
+        let (digits, len) = integer::decimal(value as u32);
+        let header = BULK_HEADER + ((len as u128) << 8);
+        let line = header | u128::from(digits) << 32 | CRLF << (8 * (len + 4));
+        return out.put_line(line.to_le_bytes(), len + 6);
+    }
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(value).as_bytes();
     let (tens, ones) = (b'0' + (digits.len() / 10) as u8, b'0' + (digits.len() % 10) as u8);

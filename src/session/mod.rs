@@ -8,6 +8,7 @@
 //! comes next, so the same replies come out however the input is cut. No I/O, no clock, no async.
 
 mod direct;
+mod plain;
 mod queue;
 mod request;
 mod stream;
@@ -129,6 +130,9 @@ impl Session {
         let mut parsing = Parsing { session: self, window, around, served, at: *at };
         let status = loop {
             let before = parsing.at;
+            if matches!(parsing.session.state, State::Start) && parsing.session.skip_bytes == 0 {
+                parsing.plain(input);
+            }
             let step = parsing.step(input, spans);
             assert!(before <= parsing.at && parsing.at <= input.len());
             if let Err(status) = step {

@@ -8,6 +8,7 @@
 
 use bytes::BufMut;
 
+use super::plain::plain_count_max;
 use crate::command::{Each, Span};
 use crate::counters::{Counters, Fault, Key, Op, Outcome};
 use crate::lend::touched;
@@ -15,7 +16,7 @@ use crate::limits::{
     ARGUMENT_COUNT_MAX, OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
     WINDOW_TEXT_BYTES_MAX,
 };
-use crate::resp::encode;
+use crate::resp::encode::{self, Out};
 
 /// From so many operations on, what they will read is read ahead, so that their cache misses overlap.
 pub const WARM_ITEM_COUNT_MIN: usize = 4;
@@ -186,6 +187,17 @@ impl Window {
             && self.room_bytes >= item_count * OUTCOME_BYTES_MAX + SHORT_REPLY_BYTES_MAX
             && self.texts.len() + SHORT_REPLY_BYTES_MAX <= WINDOW_TEXT_BYTES_MAX
             && self.streaks.len() < WINDOW_ITEM_COUNT_MAX
+    }
+
+    /// So many plain commands can be pushed before [`Window::has_room`] is to be asked again.
+    #[inline]
+    pub(super) fn plain_room(&self) -> usize {
+        if !self.has_room(2) {
+            return 0;
+        }
+        let item_count = WINDOW_ITEM_COUNT_MAX - self.items.len();
+        let streak_count = WINDOW_ITEM_COUNT_MAX - self.streaks.len();
+        item_count.min(streak_count).min(plain_count_max(self.room_bytes))
     }
 
     /// There is room for every argument of an inline request, and nothing that would have to be answered before it.
@@ -360,14 +372,17 @@ impl Window {
 
     /// Execute every operation whose key belongs to shard `own`, in order. `input` is what the session parsed.
     pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) {
-        let here = |item: &&Item| usize::from(item.shard) == own;
-        if self.items.len() >= WARM_ITEM_COUNT_MIN {
-            counters.warm(self.items.iter().filter(here).map(|item| item.key(input)));
-        }
-        for item in &mut self.items {
-            if usize::from(item.shard) == own {
+        let is_here = |item: &Item| usize::from(item.shard) == own;
+        if self.items.len() < WARM_ITEM_COUNT_MIN {
+            for item in self.items.iter_mut().filter(|item| is_here(item)) {
                 item.outcome = counters.apply(item.key(input), item.op, now_ms);
             }
+            return;
+        }
+        let warmed = self.items.iter().filter(|item| is_here(item));
+        counters.warm(warmed.map(|item| (item.slot, item.hash)));
+        for (index, item) in self.items.iter_mut().filter(|item| is_here(item)).enumerate() {
+            item.outcome = counters.apply_warmed(index, item.key(input), item.op, now_ms);
         }
     }
 
@@ -391,7 +406,7 @@ impl Window {
     }
 
     /// Encode all replies in order. `out` has the room that the window was cleared for.
-    pub fn encode(&mut self, totals: &mut Totals, out: &mut impl BufMut) {
+    pub fn encode(&mut self, totals: &mut Totals, out: &mut impl Out) {
         let errors = &mut self.errors;
         let mut note = |index: usize, fault| errors.push((index as u16, fault));
         for (index, item) in self.items.iter().enumerate() {
@@ -438,7 +453,7 @@ impl Totals {
     }
 
     /// Encode the reply and start anew. The fault, when it was an error.
-    fn finish(&mut self, each: Each, item: &Item, out: &mut impl BufMut) -> Option<Fault> {
+    fn finish(&mut self, each: Each, item: &Item, out: &mut impl Out) -> Option<Fault> {
         let totals = std::mem::take(self);
         let ended = match item.outcome {
             Outcome::Fault(fault) => Some((fault, item.argument)),
