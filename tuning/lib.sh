@@ -200,7 +200,7 @@ remember() {
     ln "$partial" "$entry" 2>/dev/null
     step
     rm -f "$partial"
-    [ -e "$entry" ] && sync "${entry%/*}"
+    [ -e "$entry" ] && sync "${entry%/*}" || return 1
     step
 }
 

@@ -17,9 +17,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "memlock",
         examine: memlock,
-        why: "Fixed buffers are registered with the rings, which counts as locked memory. With fewer of them, busy clients wait for each other's.",
+        why: "Fixed buffers are registered with the rings, which counts as locked memory. With fewer of them, clients wait for buffers that slow ones hold.",
         costs: "Memory that is never swapped: 16 KiB a buffer, 8 MiB a shard at most.",
-        brought: "",
+        brought: "Room for clients that are slow, not speed: 1,000 fast ones, 16 deep, took 0.73 to 0.90 us of processor time a request with 16 or 64 buffers and 0.92 to 1.09 with 512 (two cores of an AMD EPYC VM, Linux 6.18, 2026-11-24).",
     },
     Check {
         name: "descriptors",

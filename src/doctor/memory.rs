@@ -9,9 +9,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "huge-pages",
         examine: huge_pages,
-        why: "With transparent huge pages always on, a table's first byte can take 2 MiB, and the kernel compacts memory while a request waits.",
+        why: "With transparent huge pages always on, the first byte of a region can take 2 MiB, and the kernel may compact memory while a request waits.",
         costs: "More misses of the TLB with very many counters.",
-        brought: "",
+        brought: "No difference that could be told: 31.4 bytes a counter either way, 6 of 130 MiB in huge pages with always (two cores of an AMD EPYC VM, Linux 6.18, 2026-11-24).",
     },
     Check {
         name: "numa",

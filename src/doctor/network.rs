@@ -10,7 +10,7 @@ pub const CHECKS: &[Check] = &[
         examine: somaxconn,
         why: "net.core.somaxconn cuts every listener's backlog without a word. Who finds the queue full is tried again after a second.",
         costs: "A few hundred bytes for each connection that waits.",
-        brought: "",
+        brought: "Of 1,000 connections opened at once to a backlog of 511, 507 to 633 waited a second with 128, 0 to 247 with 4096, and none with --tcp-backlog 4096 too (two cores of an AMD EPYC VM, Linux 6.18, 2026-11-24).",
     },
     Check {
         name: "syn-backlog",
