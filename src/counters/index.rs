@@ -110,9 +110,9 @@ impl Index {
         table.segment(number).warm(tag(hash, level))
     }
 
-    /// The cell that a lookup will probably look at first.
-    #[inline]
-    pub fn first_with_tag(&self, slot: u16, hash: u64) -> Option<CellRef> {
+    /// The cell that a lookup will probably look at first, or [`CellRef::NONE`].
+    #[inline(always)]
+    pub fn first_with_tag(&self, slot: u16, hash: u64) -> CellRef {
         let table = &self.slots[self.number(slot)];
         let (number, level) = table.segment_of(hash);
         table.segment(number).first_with_tag(tag(hash, level))

@@ -137,7 +137,7 @@ impl Counters {
         black_box(chunks);
         let mut cells = 0;
         for (hint, (slot, hash)) in self.hints.iter_mut().zip(keys) {
-            *hint = self.index.first_with_tag(slot, hash).unwrap_or(CellRef::NONE);
+            *hint = self.index.first_with_tag(slot, hash);
             if *hint != CellRef::NONE {
                 let cell = self.cells.get(*hint);
                 // A cell may lie across two cache lines.
