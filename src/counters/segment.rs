@@ -6,6 +6,7 @@
 //! of chunks, the array grows and shrinks by single chunks without a look at the keys.
 
 use super::cells::CellRef;
+use super::prefetch::prefetch;
 
 const CHUNK_ENTRIES: usize = 10;
 /// Entries a chunk on average, at most: beyond it searches grow long.
@@ -170,10 +171,12 @@ impl Segment {
         None
     }
 
-    /// Read from the chunk where `tag` is at home.
+    /// Ask for the chunk where `tag` is at home.
     #[inline]
-    pub fn warm(&self, tag: u16) -> u64 {
-        self.chunks.get(self.home(tag)).map_or(0, |chunk| chunk.lanes[0])
+    pub fn prefetch_home(&self, tag: u16) {
+        if let Some(chunk) = self.chunks.get(self.home(tag)) {
+            prefetch(chunk);
+        }
     }
 
     /// The first entry with this tag in the chunk where it is at home, or [`CellRef::NONE`]. There may be others.
