@@ -23,25 +23,23 @@ impl Counters {
     ///
     /// What comes most often, counting and reading what is where it was expected and never expires, needs no other
     /// lookup.
-    #[inline]
+    #[inline(always)]
     pub fn apply_warmed(&mut self, index: usize, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
         let hint = self.hints[index];
         if self.hints_hold && hint != CellRef::NONE {
             let cell = self.cells.get_mut(hint);
-            if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) {
-                match op {
-                    Op::Add(amount) => {
-                        if let Added::Sum(value) = cell::add(cell, amount) {
-                            self.watched.touch(key.bytes);
-                            return Outcome::Int(value);
-                        }
+            match op {
+                Op::Add(amount) => {
+                    if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {
+                        self.watched.touch(key.bytes);
+                        return Outcome::Int(value);
                     }
-                    Op::Get => {
-                        self.stats.hits += 1;
-                        return Outcome::Value(cell::entry(cell).value);
-                    }
-                    _ => {}
                 }
+                Op::Get if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) => {
+                    self.stats.hits += 1;
+                    return Outcome::Value(cell::entry(cell).value);
+                }
+                _ => {}
             }
         }
         self.apply(key, op, now_ms)

@@ -119,8 +119,33 @@ pub enum Added {
 #[inline]
 pub fn add(cell: &mut [u8], amount: i64) -> Added {
     let (start, len) = key_range(cell);
+    add_at(cell[0], &mut cell[start + len..], amount)
+}
+
+/// The same if the cell is that of `key` and has no expiry, and the sum fits; else `None`. Most are found here, at the
+/// cost of one look at the head.
+#[inline]
+pub fn add_lasting(cell: &mut [u8], key: &[u8], amount: i64) -> Option<i64> {
     let head = cell[0];
-    let place = &mut cell[start + len..];
+    let place = lasting_value(head, &mut cell[1..], key)?;
+    match add_at(head, place, amount) {
+        Added::Sum(sum) => Some(sum),
+        Added::Overflow | Added::Outgrown => None,
+    }
+}
+
+/// What stands behind the key, if the cell is that of `key`, which is short, and has no expiry.
+#[inline]
+fn lasting_value<'a>(head: u8, behind_head: &'a mut [u8], key: &[u8]) -> Option<&'a mut [u8]> {
+    if key.len() >= usize::from(LEN_FOLLOWS) || head & (EXPIRY_FLAG | LEN_MASK) != key.len() as u8 {
+        return None;
+    }
+    let (name, place) = behind_head.split_at_mut_checked(key.len())?;
+    same(name, key).then_some(place)
+}
+
+#[inline(always)]
+fn add_at(head: u8, place: &mut [u8], amount: i64) -> Added {
     macro_rules! add {
         ($int:ty) => {{
             let place = place.first_chunk_mut().expect("the value is as wide as the head says");

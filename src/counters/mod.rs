@@ -19,11 +19,11 @@ mod cells;
 mod hash;
 mod index;
 mod op;
+mod prefetch;
 mod scan;
 mod segment;
 mod watch;
 
-use std::hint::black_box;
 use std::ops::Range;
 
 use cell::Shape;
@@ -131,20 +131,14 @@ impl Counters {
     /// The batch's cache misses overlap: each pass reads one step further along all the lookups.
     #[inline]
     pub fn warm(&mut self, keys: impl Iterator<Item = (u16, u64)> + Clone) {
-        let slots = keys.clone().fold(0, |sum, (slot, _)| sum ^ self.index.warm_slot(slot));
-        black_box(slots);
-        let chunks = keys.clone().fold(0, |sum, (slot, hash)| sum ^ self.index.warm_chunk(slot, hash));
-        black_box(chunks);
-        let mut cells = 0;
+        keys.clone().for_each(|(slot, _)| self.index.prefetch_slot(slot));
+        keys.clone().for_each(|(slot, hash)| self.index.prefetch_chunk(slot, hash));
         for (hint, (slot, hash)) in self.hints.iter_mut().zip(keys) {
-            *hint = self.index.first_with_tag(slot, hash).unwrap_or(CellRef::NONE);
+            *hint = self.index.first_with_tag(slot, hash);
             if *hint != CellRef::NONE {
-                let cell = self.cells.get(*hint);
-                // A cell may lie across two cache lines.
-                cells ^= cell[0] ^ cell[cell.len() - 1];
+                self.cells.prefetch(*hint);
             }
         }
-        black_box(cells);
         self.hints_hold = true;
     }
 

@@ -6,6 +6,7 @@
 //! of chunks, the array grows and shrinks by single chunks without a look at the keys.
 
 use super::cells::CellRef;
+use super::prefetch::prefetch;
 
 const CHUNK_ENTRIES: usize = 10;
 /// Entries a chunk on average, at most: beyond it searches grow long.
@@ -37,27 +38,21 @@ const _: () = assert!(LEN_LANE < LANE_WORDS * LANES_PER_WORD);
 /// A one in each lane of a word.
 const LANE_ONES: u64 = 0x0001_0001_0001_0001;
 
-/// For each length: what [`Chunk::with_tag`] may answer of the lanes that are in use.
-const IN_USE: [u64; CHUNK_ENTRIES + 1] = {
-    let mut in_use = [0; CHUNK_ENTRIES + 1];
-    let mut len = 1;
-    while len <= CHUNK_ENTRIES {
-        in_use[len] = in_use[len - 1] | 1 << bit_of(len - 1);
-        len += 1;
+/// The bits of [`Chunk::with_tag`] that stand for tags, not for the two counts.
+const TAG_BITS: u64 = {
+    let (mut bits, mut i) = (0, 0);
+    while i < CHUNK_ENTRIES {
+        bits |= 1 << ((i % LANES_PER_WORD) * LANE_BITS + i / LANES_PER_WORD);
+        i += 1;
     }
-    in_use
+    bits
 };
 
-/// The bit that stands for entry `i` in what [`Chunk::with_tag`] answers.
-const fn bit_of(i: usize) -> usize {
-    (i % LANES_PER_WORD) * LANE_BITS + i / LANES_PER_WORD
-}
-
-/// The entry that a bit stands for.
+/// The entry that a bit of [`Chunk::with_tag`] stands for.
 #[inline]
 fn entry_of(bit: u32) -> usize {
     let bit = bit as usize;
-    (bit % LANE_BITS) * LANES_PER_WORD + bit / LANE_BITS
+    (bit % LANE_BITS) * LANES_PER_WORD + bit / LANE_BITS % LANES_PER_WORD
 }
 
 /// The highest bit of each lane that is zero, and nothing else.
@@ -91,12 +86,12 @@ impl Chunk {
         self.lane(PASSED_LANE)
     }
 
-    /// The entries that have the tag: a bit for each, see [`entry_of`].
+    /// The places that have the tag: a bit for each, see [`entry_of`]. One that is not in use names no cell.
     #[inline]
     fn with_tag(&self, tag: u16) -> u64 {
         let all = u64::from(tag) * LANE_ONES;
         let [a, b, c] = self.lanes.map(|word| zero_lanes(word ^ all) >> (LANE_BITS - 1));
-        (a | b << 1 | c << 2) & IN_USE[self.len()]
+        (a | b << 1 | c << 2) & TAG_BITS
     }
 
     fn is_full(&self) -> bool {
@@ -114,6 +109,7 @@ impl Chunk {
         let last = self.len() - 1;
         self.set_lane(i, self.lane(last));
         self.cells[i] = self.cells[last];
+        self.cells[last] = CellRef::NONE;
         self.set_lane(LEN_LANE, last as u16);
     }
 
@@ -162,7 +158,7 @@ impl Segment {
             while found != 0 {
                 let i = entry_of(found.trailing_zeros());
                 let cell = chunk.cells[i];
-                if is(cell) {
+                if cell != CellRef::NONE && is(cell) {
                     return Some((Spot { chunk: at as u32, i: i as u8 }, cell));
                 }
                 found &= found - 1;
@@ -175,18 +171,22 @@ impl Segment {
         None
     }
 
-    /// Read from the chunk where `tag` is at home.
+    /// Ask for the chunk where `tag` is at home.
     #[inline]
-    pub fn warm(&self, tag: u16) -> u64 {
-        self.chunks.get(self.home(tag)).map_or(0, |chunk| chunk.lanes[0])
+    pub fn prefetch_home(&self, tag: u16) {
+        if let Some(chunk) = self.chunks.get(self.home(tag)) {
+            prefetch(chunk);
+        }
     }
 
-    /// The first entry with this tag in the chunk where it is at home.
-    #[inline]
-    pub fn first_with_tag(&self, tag: u16) -> Option<CellRef> {
-        let chunk = self.chunks.get(self.home(tag))?;
-        let found = chunk.with_tag(tag);
-        (found != 0).then(|| chunk.cells[entry_of(found.trailing_zeros())])
+    /// The first entry with this tag in the chunk where it is at home, or [`CellRef::NONE`]. There may be others.
+    #[inline(always)]
+    pub fn first_with_tag(&self, tag: u16) -> CellRef {
+        let Some(chunk) = self.chunks.get(self.home(tag)) else { return CellRef::NONE };
+        match chunk.with_tag(tag) {
+            0 => CellRef::NONE,
+            found => chunk.cells[entry_of(found.trailing_zeros())],
+        }
     }
 
     /// Add an entry.

@@ -191,6 +191,10 @@ proptest! {
     fn integers_print_as_the_standard_library_prints_them(value: i64, shift in 0..64_u32) {
         let value = value >> shift;
         for number in [value.unsigned_abs() as u32 % integer::DECIMAL_END, 10_u32.pow(shift % 8), 10_u32.pow(shift % 8 + 1) - 1] {
+            if number < integer::SHORT_DECIMAL_END {
+                let (digits, len) = integer::short_decimal(number);
+                prop_assert_eq!((u64::from(digits), len), integer::decimal(number));
+            }
             let (digits, len) = integer::decimal(number);
             let expected = number.to_string();
             prop_assert_eq!(&digits.to_le_bytes()[..len], expected.as_bytes());
