@@ -28,12 +28,25 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
+/// What tuning/network.sh sets both backlogs to.
+const SCRIPT_BACKLOG: u64 = 4_096;
+
+fn remedy(sysctl: &str, backlog: u64) -> String {
+    match backlog {
+        ..=SCRIPT_BACKLOG => "tuning/network.sh apply.".to_owned(),
+        _ => format!("sysctl {sysctl}={backlog}, or lower --tcp-backlog."),
+    }
+}
+
 fn somaxconn(machine: &Machine) -> Answer {
     let backlog = u64::from(machine.config.tcp_backlog);
     let should_be = format!("{backlog} or more (--tcp-backlog)");
     match machine.tree.number("proc/sys/net/core/somaxconn") {
         None => Answer::unknown("not readable", should_be),
-        Some(count) => Answer::expect(count >= backlog, count.to_string(), should_be, "tuning/network.sh apply."),
+        Some(count) => {
+            let remedy = remedy("net.core.somaxconn", backlog);
+            Answer::expect(count >= backlog, count.to_string(), should_be, &remedy)
+        }
     }
 }
 
@@ -44,7 +57,8 @@ fn syn_backlog(machine: &Machine) -> Answer {
     match (machine.tree.number("proc/sys/net/ipv4/tcp_syncookies"), count) {
         (Some(1..), _) => Answer::ok("SYN cookies", should_be),
         (Some(0), Some(count)) => {
-            Answer::expect(count >= backlog, count.to_string(), should_be, "tuning/network.sh apply.")
+            let remedy = remedy("net.ipv4.tcp_max_syn_backlog", backlog);
+            Answer::expect(count >= backlog, count.to_string(), should_be, &remedy)
         }
         _ => Answer::unknown("not readable", should_be),
     }

@@ -208,6 +208,9 @@ fn nonsense_in_files_is_unknown_and_never_a_panic() {
 fn what_the_configuration_asks_for_is_what_counts() {
     let good = Fake::good();
     assert_eq!(good.find("tcp-backlog = 5000", "somaxconn"), (State::Should, "4096".to_owned()));
+    let beyond_the_script = good.examine("tcp-backlog = 5000", works());
+    let remedy = beyond_the_script.into_iter().find_map(|finding| finding.remedy);
+    assert_eq!(remedy.as_deref(), Some("sysctl net.core.somaxconn=5000, or lower --tcp-backlog."));
     assert_eq!(good.find("busy-poll = \"always\"", "idle-states").1, "shards never sleep (--busy-poll always)");
     assert_eq!(good.find("", "receive-queues").1, "only this machine is served (--bind)");
     let polled = Fake::good().with(&[("proc/sys/net/core/busy_read", "50\n")]);
