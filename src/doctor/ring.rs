@@ -22,7 +22,7 @@ pub enum Ring {
     Refused(io::Error),
     /// There is one, and it lacks these operations.
     Works {
-        /// Names of [`OPERATIONS`], none where all is well.
+        /// Their names in io_uring_enter(2), none where all is well.
         missing: Vec<&'static str>,
     },
 }
