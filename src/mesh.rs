@@ -14,13 +14,13 @@ use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
-use crate::counters::{Counters, Entry, Fault, Key, Op, Outcome};
+use crate::counters::{Counters, Entry, Fault, Hint, Key, Op, Outcome};
 use crate::latency::{Event, Series, Which};
 use crate::lend::touched;
 use crate::limits::{
     FIXED_BUFFER_BYTES, MESH_BATCH_COUNT_MAX, MESH_CONNECTION_COUNT_MAX, WINDOW_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
 };
-use crate::session::{Routed, WARM_ITEM_COUNT_MIN};
+use crate::session::Routed;
 use crate::shard::Accepted;
 use crate::stats::Report;
 
@@ -44,11 +44,12 @@ struct BatchEntry {
     key_len: u16,
     slot: u16,
     item: u16,
+    hint: Hint,
 }
 
 impl Default for Batch {
     fn default() -> Batch {
-        let entry = BatchEntry { hash: 0, op: Op::Get, key_start: 0, key_len: 0, slot: 0, item: 0 };
+        let entry = BatchEntry { hash: 0, op: Op::Get, key_start: 0, key_len: 0, slot: 0, item: 0, hint: Hint::NONE };
         Batch {
             now_ms: 0,
             holder: false,
@@ -85,6 +86,7 @@ impl Batch {
             key_len: routed.key.bytes.len() as u16,
             slot: routed.key.slot,
             item: routed.item,
+            hint: Hint::NONE,
         });
     }
 
@@ -95,13 +97,13 @@ impl Batch {
             let bytes = &self.key_bytes[entry.key_start as usize..][..usize::from(entry.key_len)];
             Key { bytes, hash: entry.hash, slot: entry.slot }
         };
-        if self.entries.len() < WARM_ITEM_COUNT_MIN {
-            let applied = self.entries.iter().map(|entry| counters.apply(key(entry), entry.op, self.now_ms));
-            return self.outcomes.extend(applied);
-        }
-        counters.warm(self.entries.iter().map(|entry| (entry.slot, entry.hash)));
-        let entries = self.entries.iter().enumerate();
-        let applied = entries.map(|(index, entry)| counters.apply_warmed(index, key(entry), entry.op, self.now_ms));
+        // Step by step for all of them, so that their cache misses overlap.
+        self.entries.iter().for_each(|entry| counters.prefetch_slot(entry.slot));
+        self.entries.iter().for_each(|entry| counters.prefetch_chunk(entry.slot, entry.hash));
+        let epoch = counters.epoch();
+        self.entries.iter_mut().for_each(|entry| entry.hint = counters.look_up(entry.slot, entry.hash));
+        let entries = self.entries.iter();
+        let applied = entries.map(|entry| counters.apply_at(entry.hint, epoch, key(entry), entry.op, self.now_ms));
         self.outcomes.extend(applied);
     }
 

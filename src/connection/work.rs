@@ -212,6 +212,7 @@ impl Connection {
     fn parse(&self, io: &mut Io, turn: &mut Turn, live: &Live) -> Status {
         let shard = &*self.shard;
         let now_ms = io.batch.unix_ms;
+        let counters = &shard.counters.borrow();
         let around = Surroundings {
             env: Env {
                 password: live.requirepass.as_deref().map(str::as_bytes),
@@ -220,6 +221,7 @@ impl Connection {
             },
             map: shard.map,
             seed: shard.seed,
+            counters,
             now_ms,
             writes_paused: shard.shared.pause(now_ms).is_some(),
             queue_room_bytes: &shard.queue_room_bytes,
@@ -239,12 +241,15 @@ impl Connection {
     async fn answer(&self, io: &mut Io, turn: &mut Turn) {
         let shard = &*self.shard;
         let input = io.input.as_ref().expect("the window points into it");
+        // What is asked for comes while the clock is read and a buffer lent: that is all that one key can overlap with.
+        turn.window.prefetch(shard.index, &shard.counters.borrow());
         let started = shard.clock.now();
-        shard.execute(turn, input, io.batch.unix_ms, false).await;
+        turn.window.look_up(shard.index, &shard.counters.borrow());
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => shard.lend_buffer(Purpose::Send).await,
         };
+        shard.execute(turn, input, io.batch.unix_ms, false).await;
         let mut room = &mut buffer[io.encoded..];
         let room_bytes = room.len();
         turn.window.encode(&mut self.session.borrow_mut().totals, &mut room);

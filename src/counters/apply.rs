@@ -3,9 +3,8 @@
 //! Source: the pages of the Redis commands; where they are silent, what redis-server 7.0.15 answers.
 
 use super::cell::{self, Added};
-use super::cells::CellRef;
 use super::op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
-use super::{CHUNK_SHARE_BYTES, Counters, Found};
+use super::{CHUNK_SHARE_BYTES, Counters, Found, Hint};
 
 impl Counters {
     /// Carry out one operation.
@@ -19,15 +18,14 @@ impl Counters {
         }
     }
 
-    /// Carry out one operation on the key that was the `index`-th of the last [`warm`](Counters::warm).
+    /// Carry out one operation on a key that was looked up in `epoch`.
     ///
     /// What comes most often, counting and reading what is where it was expected and never expires, needs no other
     /// lookup.
     #[inline(always)]
-    pub fn apply_warmed(&mut self, index: usize, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
-        let hint = self.hints[index];
-        if self.hints_hold && hint != CellRef::NONE {
-            let cell = self.cells.get_mut(hint);
+    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+        if epoch == self.epoch && hint != Hint::NONE {
+            let cell = self.cells.get_mut(hint.0);
             match op {
                 Op::Add(amount) => {
                     if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {

@@ -100,7 +100,9 @@ impl Index {
     /// Ask for the first that a lookup will read.
     #[inline]
     pub fn prefetch_slot(&self, slot: u16) {
-        prefetch(&self.slots[self.number(slot)]);
+        if let Some(slot) = self.slots.get(self.number(slot)) {
+            prefetch(slot);
+        }
     }
 
     /// Ask for the next: the chunk.

@@ -24,6 +24,7 @@ mod scan;
 mod segment;
 mod watch;
 
+use std::fmt;
 use std::ops::Range;
 
 use cell::Shape;
@@ -33,8 +34,6 @@ use index::{Index, Place};
 pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
 pub use scan::cursor_slot;
 use watch::Watched;
-
-use crate::limits::WINDOW_ITEM_COUNT_MAX;
 
 /// Counters of what happened to the counters, as `INFO stats` shows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +56,17 @@ pub struct Counters {
     bytes_max: u64,
     round: Round,
     stats: Stats,
-    /// Of the keys of the last [`Counters::warm`], in their order: the cell that is probably the key's.
-    hints: Box<[CellRef; WINDOW_ITEM_COUNT_MAX]>,
-    /// No cell has moved since.
-    hints_hold: bool,
+    /// Changes whenever a cell has moved or gone: what was looked up before holds no longer.
+    epoch: u64,
+}
+
+/// What [`Counters::look_up`] found: the cell that is probably a key's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint(CellRef);
+
+impl Hint {
+    /// Nothing was looked up, or nothing found.
+    pub const NONE: Hint = Hint(CellRef::NONE);
 }
 
 /// What `MEMORY USAGE` counts for an index entry: a tenth of a chunk, at the usual load.
@@ -71,6 +77,12 @@ const CHUNK_SHARE_BYTES: usize = 7;
 struct Found {
     place: Place,
     cell: CellRef,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("slots", &self.index.slots()).field("key_count", &self.key_count()).finish()
+    }
 }
 
 impl Counters {
@@ -84,8 +96,7 @@ impl Counters {
             bytes_max: u64::MAX,
             round: Round::default(),
             stats: Stats::default(),
-            hints: Box::new([CellRef::NONE; WINDOW_ITEM_COUNT_MAX]),
-            hints_hold: false,
+            epoch: 1,
         }
     }
 
@@ -125,21 +136,37 @@ impl Counters {
         self.stats = Stats::default();
     }
 
-    /// Look up, as far as can be told without their bytes, the keys of a batch of at most [`WINDOW_ITEM_COUNT_MAX`], each
-    /// given as its slot and its hash, for [`apply_warmed`](Counters::apply_warmed).
+    /// Ask for the first that a lookup in a slot will read, if the slot is this shard's.
     ///
-    /// The batch's cache misses overlap: each pass reads one step further along all the lookups.
+    /// With [`prefetch_chunk`](Counters::prefetch_chunk) and [`look_up`](Counters::look_up) these are the steps of a
+    /// lookup. Taken one after the other for all keys of a batch, with other work between them where there is one key, the
+    /// cache misses overlap. None changes anything.
     #[inline]
-    pub fn warm(&mut self, keys: impl Iterator<Item = (u16, u64)> + Clone) {
-        keys.clone().for_each(|(slot, _)| self.index.prefetch_slot(slot));
-        keys.clone().for_each(|(slot, hash)| self.index.prefetch_chunk(slot, hash));
-        for (hint, (slot, hash)) in self.hints.iter_mut().zip(keys) {
-            *hint = self.index.first_with_tag(slot, hash);
-            if *hint != CellRef::NONE {
-                self.cells.prefetch(*hint);
-            }
+    pub fn prefetch_slot(&self, slot: u16) {
+        self.index.prefetch_slot(slot);
+    }
+
+    /// Ask for the second, which reads the first.
+    #[inline]
+    pub fn prefetch_chunk(&self, slot: u16, hash: u64) {
+        self.index.prefetch_chunk(slot, hash);
+    }
+
+    /// Look a key up, as far as can be told without its bytes, and ask for its cell: for
+    /// [`apply_at`](Counters::apply_at) in the same [`epoch`](Counters::epoch).
+    #[inline]
+    pub fn look_up(&self, slot: u16, hash: u64) -> Hint {
+        let cell = self.index.first_with_tag(slot, hash);
+        if cell != CellRef::NONE {
+            self.cells.prefetch(cell);
         }
-        self.hints_hold = true;
+        Hint(cell)
+    }
+
+    /// Hints hold as long as this does not change. It is never 0.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Remove all counters. The watched ones that exist are changed.
@@ -149,7 +176,7 @@ impl Counters {
             let key = seed.key(bytes);
             index.find(key.slot, key.hash, |cell| cell::has_key(cells.get(cell), bytes)).is_some()
         });
-        self.hints_hold = false;
+        self.epoch += 1;
         self.index = Index::new(self.index.slots());
         self.cells = Cells::default();
         self.round = Round::default();
@@ -282,7 +309,7 @@ impl Counters {
     fn reshape(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
         let cell = self.cells.push(Shape::of(key.bytes.len(), entry), key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.set(found.place, cell);
-        self.hints_hold = false;
+        self.epoch += 1;
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         Ok(())
@@ -295,7 +322,7 @@ impl Counters {
     }
 
     fn remove(&mut self, found: Found) {
-        self.hints_hold = false;
+        self.epoch += 1;
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         self.index.remove(found.place);

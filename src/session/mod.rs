@@ -20,11 +20,11 @@ mod tests;
 use std::cell::Cell;
 
 pub use direct::Direct;
-pub use window::{Calls, ErrorReply, Routed, Totals, WARM_ITEM_COUNT_MIN, Window, code};
+pub use window::{Calls, ErrorReply, Routed, Totals, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
 use crate::command::{Env, Mistake, Spans, Task};
-use crate::counters::Seed;
+use crate::counters::{Counters, Seed};
 use crate::resp::encode;
 use crate::resp::parse::{Bulk, bulk};
 use crate::slot::ShardMap;
@@ -41,6 +41,8 @@ pub struct Surroundings<'a> {
     pub map: ShardMap,
     /// Seed of the key hash.
     pub seed: Seed,
+    /// The counters of the shard at hand, where what a lookup reads first is asked for as soon as a key's slot is known.
+    pub counters: &'a Counters,
     /// Unix time in milliseconds, read once a batch.
     pub now_ms: i64,
     /// Writes wait (`CLIENT PAUSE … WRITE`).

@@ -37,6 +37,7 @@ impl Parsing<'_> {
             if !self.served.contains(key.slot) {
                 return;
             }
+            self.around.counters.prefetch_slot(key.slot);
             let shard = self.around.map.shard_of(key.slot);
             let span = Span { start: self.at as u32 + span.start, len: span.len };
             // Each with an operation of its own kind, so that none is put together elsewhere and copied.

@@ -85,6 +85,7 @@ impl Bench {
                 env: Env { password: self.password, debug: false, cluster: false },
                 map: self.map,
                 seed: Seed::of_process(),
+                counters: &self.shards[0],
                 now_ms: NOW_MS,
                 writes_paused: self.pause_count > 0,
                 queue_room_bytes: &self.queue_room_bytes,
@@ -97,6 +98,8 @@ impl Bench {
                 assert_eq!(self.window.routed(&self.buffer, own).count(), 0, "nothing is for another shard");
             }
             for (own, counters) in self.shards.iter_mut().enumerate() {
+                self.window.prefetch(own, counters);
+                self.window.look_up(own, counters);
                 self.window.execute(&self.buffer, own, counters, NOW_MS);
             }
             let start = self.replies.len();

@@ -10,16 +10,13 @@ use bytes::BufMut;
 
 use super::plain::plain_count_max;
 use crate::command::{Each, Span};
-use crate::counters::{Counters, Fault, Key, Op, Outcome};
+use crate::counters::{Counters, Fault, Hint, Key, Op, Outcome};
 use crate::lend::touched;
 use crate::limits::{
     ARGUMENT_COUNT_MAX, OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
     WINDOW_TEXT_BYTES_MAX,
 };
 use crate::resp::encode::{self, Out};
-
-/// From so many operations on, what they will read is read ahead, so that their cache misses overlap.
-pub const WARM_ITEM_COUNT_MIN: usize = 4;
 
 /// The shard of an item that needs no execution.
 const NOWHERE: u16 = u16::MAX;
@@ -51,6 +48,7 @@ struct Item {
     hash: u64,
     op: Op,
     outcome: Outcome,
+    hint: Hint,
     /// The key in the input, or the text in the window's texts.
     span: Span,
     /// Which argument of its request the key is.
@@ -63,7 +61,7 @@ struct Item {
 impl Item {
     /// One that needs no execution.
     fn plain(how: How, outcome: Outcome, span: Span, argument: u32) -> Item {
-        Item { hash: 0, op: Op::Get, outcome, span, argument, slot: 0, shard: NOWHERE, how }
+        Item { hash: 0, op: Op::Get, outcome, hint: Hint::NONE, span, argument, slot: 0, shard: NOWHERE, how }
     }
 
     fn key<'a>(&self, input: &'a [u8]) -> Key<'a> {
@@ -128,6 +126,8 @@ pub struct Window {
     len: usize,
     texts: Vec<u8>,
     streaks: Vec<Streak>,
+    /// When the keys were looked up, in the counters' epochs; 0 while they have not been.
+    epoch: u64,
     /// The streaming command that goes on from the window before.
     resumed: u16,
     /// Something was refused.
@@ -156,6 +156,7 @@ impl Default for Window {
                 WINDOW_ITEM_COUNT_MAX,
                 Streak { calls: Calls { command: UNKNOWN, count: 0 }, first_item: 0, rejected: false },
             ),
+            epoch: 0,
             resumed: UNKNOWN,
             rejected: false,
             errors: touched(WINDOW_ITEM_COUNT_MAX, (0, None)),
@@ -171,6 +172,7 @@ impl Window {
         self.len = 0;
         self.texts.clear();
         self.streaks.clear();
+        self.epoch = 0;
         self.resumed = UNKNOWN;
         self.rejected = false;
         self.errors.clear();
@@ -326,6 +328,7 @@ impl Window {
         item.hash = key.hash;
         item.op = op;
         item.outcome = Outcome::Nil;
+        item.hint = Hint::NONE;
         item.span = span;
         item.argument = argument;
         item.slot = key.slot;
@@ -397,20 +400,27 @@ impl Window {
         self.len += 1;
     }
 
+    /// Ask for what [`look_up`](Window::look_up) will read, for every key of shard `own`. The session has asked for what
+    /// is read before that.
+    #[inline]
+    pub fn prefetch(&self, own: usize, counters: &Counters) {
+        let here = self.items[..self.len].iter().filter(|item| usize::from(item.shard) == own);
+        here.for_each(|item| counters.prefetch_chunk(item.slot, item.hash));
+    }
+
+    /// Look up every key of shard `own` and ask for its cell. What is executed in the same epoch needs no other lookup.
+    #[inline]
+    pub fn look_up(&mut self, own: usize, counters: &Counters) {
+        self.epoch = counters.epoch();
+        let here = self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own);
+        here.for_each(|item| item.hint = counters.look_up(item.slot, item.hash));
+    }
+
     /// Execute every operation whose key belongs to shard `own`, in order. `input` is what the session parsed.
     pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) {
-        let is_here = |item: &Item| usize::from(item.shard) == own;
-        let items = &mut self.items[..self.len];
-        if self.len < WARM_ITEM_COUNT_MIN {
-            for item in items.iter_mut().filter(|item| is_here(item)) {
-                item.outcome = counters.apply(item.key(input), item.op, now_ms);
-            }
-            return;
-        }
-        let warmed = items.iter().filter(|item| is_here(item));
-        counters.warm(warmed.map(|item| (item.slot, item.hash)));
-        for (index, item) in items.iter_mut().filter(|item| is_here(item)).enumerate() {
-            item.outcome = counters.apply_warmed(index, item.key(input), item.op, now_ms);
+        let epoch = self.epoch;
+        for item in self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own) {
+            item.outcome = counters.apply_at(item.hint, epoch, item.key(input), item.op, now_ms);
         }
     }
 

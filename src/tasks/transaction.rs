@@ -171,6 +171,7 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
     let mut at = 0;
     loop {
         let status = {
+            let counters = &shard.counters.borrow();
             let around = Surroundings {
                 env: Env {
                     password: live.requirepass.as_deref().map(str::as_bytes),
@@ -179,6 +180,7 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
                 },
                 map: shard.map,
                 seed: shard.seed,
+                counters,
                 now_ms,
                 writes_paused: false,
                 queue_room_bytes: &shard.queue_room_bytes,
