@@ -20,8 +20,8 @@ impl Counters {
 
     /// Carry out one operation on a key that was looked up in `epoch`.
     ///
-    /// What comes most often, counting and reading what is where it was expected and never expires, needs no other
-    /// lookup.
+    /// What comes most often, counting, reading and setting what is where it was expected and never expires, needs no
+    /// other lookup.
     #[inline(always)]
     pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
         if epoch == self.epoch && hint != Hint::NONE {
@@ -36,6 +36,12 @@ impl Counters {
                 Op::Get if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) => {
                     self.stats.hits += 1;
                     return Outcome::Value(cell::entry(cell).value);
+                }
+                Op::Set { value, deadline: Deadline::Clear, cond: Cond::Always, reply: SetReply::Ok }
+                    if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) && cell::set_value(cell, value) =>
+                {
+                    self.watched.touch(key.bytes);
+                    return Outcome::Ok;
                 }
                 _ => {}
             }
