@@ -14,6 +14,7 @@ pub mod clock;
 pub mod connection;
 pub mod lend;
 pub mod mesh;
+pub mod readiness;
 pub mod server;
 pub mod shard;
 pub mod socket;
