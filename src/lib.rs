@@ -15,6 +15,7 @@ pub mod connection;
 pub mod lend;
 pub mod mesh;
 pub mod notify;
+pub mod readiness;
 pub mod server;
 pub mod shard;
 pub mod socket;

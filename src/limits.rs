@@ -32,7 +32,13 @@ pub const LONG_BATCH_BYTES_MIN: usize = FIXED_BUFFER_BYTES / 4;
 
 /// Connections of one shard that may work through long batches at the same time. Others with such wait for their turn,
 /// so that who sends little is answered after a few long batches at most, however many clients send a lot.
-pub const LONG_BATCH_COUNT_MAX: usize = 8;
+pub const LONG_BATCH_COUNT_MAX: usize = 2;
+
+/// Connections that one listening socket accepts in one turn of its shard's ring.
+pub const ACCEPT_COUNT_MAX: usize = 4;
+
+/// Idle connections that a shard takes up in one turn of its ring.
+pub const READY_COUNT_MAX: usize = 16;
 
 /// Commands (or arguments of a streaming command) that are parsed before they are executed together.
 pub const WINDOW_ITEM_COUNT_MAX: usize = 128;

@@ -21,6 +21,7 @@ use crate::connection;
 use crate::host::Host;
 use crate::mesh::Mesh;
 use crate::notify::{self, notify};
+use crate::readiness::IdleSockets;
 use crate::shard::Shard;
 use crate::startup::{StartError, classify_ring_error};
 
@@ -142,9 +143,10 @@ fn run_shard(
     let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRY_COUNT).uring_builder(&ring))?;
     runtime.block_on(async move {
         let buffers = register_buffers(shared.config.fixed_buffer_count)?;
-        let shard = std::rc::Rc::new(Shard::new(index, shared.clone(), mesh, buffers));
+        let shard = std::rc::Rc::new(Shard::new(index, shared.clone(), mesh, buffers, IdleSockets::new()?));
         tokio_uring::spawn(shard.clone().receive_messages());
         tokio_uring::spawn(shard.clone().tick());
+        tokio_uring::spawn(shard.clone().take_up_ready());
         tokio_uring::spawn(shard.clone().poll_busily());
         for worker in 0..shard.buffers.total_count() {
             tokio_uring::spawn(connection::work(shard.clone(), worker));

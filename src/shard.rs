@@ -15,7 +15,6 @@ mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,9 +33,11 @@ use crate::limits::{
     LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX, SHARD_COUNT_MAX, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Batch, Mesh};
+use crate::readiness::IdleSockets;
 use crate::server::{Live, Shared};
 use crate::session::Window;
 use crate::slot::{self, ShardMap};
+use crate::socket::Socket;
 use crate::stats::Stats;
 
 use execute::Waiter;
@@ -47,20 +48,11 @@ use parked::Parked;
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket.
-    pub socket: AcceptedSocket,
+    pub socket: Socket,
     /// The client's id.
     pub id: u64,
     /// It came to the port of the shard that serves it.
     pub direct: bool,
-}
-
-/// What kind of socket.
-#[derive(Debug)]
-pub enum AcceptedSocket {
-    /// TCP: the peer and the local address.
-    Tcp(std::net::TcpStream, SocketAddr, SocketAddr),
-    /// A Unix socket.
-    Unix(std::os::unix::net::UnixStream),
 }
 
 /// A window with the number of the waiter that belongs to it.
@@ -77,6 +69,8 @@ pub struct Turn {
 struct Jobs {
     queue: RefCell<VecDeque<Rc<Connection>>>,
     added: Notify,
+    /// Workers that wait for one.
+    resting_count: Cell<usize>,
 }
 
 /// See the module.
@@ -93,6 +87,8 @@ pub struct Shard {
     pub counters: RefCell<Counters>,
     /// The fixed buffers.
     pub buffers: Buffers,
+    /// The sockets of idle connections.
+    pub idle_sockets: IdleSockets,
     /// Windows to parse into.
     pub turns: Pool<Turn>,
     /// The clients.
@@ -135,7 +131,7 @@ pub struct Shard {
 
 impl Shard {
     /// A shard with its counters empty.
-    pub fn new(index: usize, shared: Arc<Shared>, mesh: Mesh, buffers: Buffers) -> Shard {
+    pub fn new(index: usize, shared: Arc<Shared>, mesh: Mesh, buffers: Buffers, idle_sockets: IdleSockets) -> Shard {
         let map = shared.map;
         let shard_count = map.shard_count();
         // One shard never waits for another, but its tasks still hold a window.
@@ -149,6 +145,7 @@ impl Shard {
             seed: shared.seed,
             counters: RefCell::new(Counters::new(map.slots_of(index))),
             buffers,
+            idle_sockets,
             turns: Pool::new((0..WINDOW_COUNT_MAX).map(turn)),
             clients: RefCell::default(),
             stats: RefCell::new(Stats::new(&shared.config)),
@@ -231,9 +228,22 @@ impl Shard {
         self.jobs.added.notify_last();
     }
 
-    /// Whether connections are ready that no worker has taken over.
-    pub fn has_jobs(&self) -> bool {
-        !self.jobs.queue.borrow().is_empty()
+    /// Wake idle connections as their sockets become ready, for as long as the shard runs.
+    pub async fn take_up_ready(self: Rc<Self>) {
+        loop {
+            let taken_up = self.idle_sockets.ready(|place| {
+                if let Some(connection) = self.clients.borrow().get(place as usize) {
+                    connection.set_ready();
+                }
+            });
+            // Only a ring that is torn down refuses it.
+            let _ = taken_up.await;
+        }
+    }
+
+    /// Whether more connections are ready than there are workers who could take them over.
+    pub fn lacks_workers(&self) -> bool {
+        self.jobs.queue.borrow().len() > self.jobs.resting_count.get()
     }
 
     /// The connection that has been ready longest, for a worker that has given up the one before.
@@ -244,7 +254,9 @@ impl Shard {
                 self.at_work.borrow_mut()[worker] = Some(connection.clone());
                 return connection;
             }
+            self.jobs.resting_count.update(|count| count + 1);
             self.jobs.added.notified().await;
+            self.jobs.resting_count.update(|count| count - 1);
         }
     }
 

@@ -3,8 +3,6 @@
 
 use std::io;
 
-use tokio_uring::buf::BoundedBuf;
-
 use super::io::{Io, allow};
 use super::work::Rest;
 use super::{Connection, Parked, Waiting};
@@ -82,14 +80,18 @@ impl Connection {
     async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
         let shard = &*self.shard;
         let Some(mut buffer) = io.output.take() else { return Ok(()) };
+        // Whose client does not read must not keep others from their turn.
+        self.give_back_turn();
         let mut sent_bytes = 0;
         let mut now = None;
         let mut outcome = Ok(());
         while sent_bytes < io.encoded {
+            // Who does not read keeps no buffer while they are short.
+            let waits = shard.buffers.are_plenty();
             self.wait_for(Waiting::Send);
-            let (result, slice) = self.socket.write_fixed(buffer.slice(sent_bytes..io.encoded)).await;
+            let (result, back) = self.socket.send(buffer, sent_bytes..io.encoded, waits).await;
             self.waiting.set(Waiting::AtWork);
-            buffer = slice.into_inner();
+            buffer = back;
             match result {
                 Ok(count) if count > 0 => {
                     sent_bytes += count;
@@ -97,7 +99,7 @@ impl Connection {
                     now = Some(moment);
                     allow(&self.unsent_since_ns, count, moment.ns);
                 }
-                Err(error) if error.raw_os_error() == Some(CANCELED) && !self.is_ended() => {
+                Err(error) if is_stalled(&error) && !self.is_ended() => {
                     if self.unsent_since_ns.get() == 0 {
                         self.unsent_since_ns.set(self.waiting_since_ns.get());
                     }
@@ -155,4 +157,9 @@ impl Connection {
         self.park(input, output);
         Rest::Idle(waiting)
     }
+}
+
+/// The client does not read: the send was recalled, or had no time to wait.
+fn is_stalled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(CANCELED) || error.kind() == io::ErrorKind::WouldBlock
 }

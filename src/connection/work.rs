@@ -10,8 +10,6 @@
 use std::io;
 use std::rc::Rc;
 
-use tokio_uring::buf::BoundedBuf;
-
 use super::io::{Io, allow};
 use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
@@ -56,6 +54,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
         match rest {
             Rest::Idle(waiting) => {
                 connection.wait_for(waiting);
+                shard.keep_within_store();
                 connection.set_worked(Ok(()));
             }
             Rest::Over => connection.set_worked(Err(Over)),
@@ -66,7 +65,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
 impl Connection {
     /// Work until there is a reason not to.
     async fn work(&self, io: &mut Io) -> Result<std::convert::Infallible, Rest> {
-        let Parked { input, output } = self.unpark();
+        let Parked { input, output, .. } = self.unpark();
         if !output.is_empty() {
             // What is not sent this time is parked again, with the input.
             self.send_parked(io, &input, output).await?;
@@ -83,7 +82,7 @@ impl Connection {
             let received_bytes = self.receive(io).await?;
             self.process(io).await?;
             let must_wait = self.must_wait(received_bytes);
-            if must_wait || (io.received == 0 && !self.shard.buffers.are_plenty()) {
+            if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
                 return Err(self.park_all(io, Vec::new(), Waiting::Readable));
             }
         }
@@ -104,7 +103,7 @@ impl Connection {
         } else if shard.long_batches.is_awaited() {
             return true;
         }
-        shard.has_jobs()
+        shard.lacks_workers()
     }
 
     /// Receive once, behind the bytes that are there already. Answers how many bytes came.
@@ -124,9 +123,9 @@ impl Connection {
                 true => FIXED_BUFFER_BYTES,
                 false => FIXED_BUFFER_BYTES.min(io.received + LONG_BATCH_BYTES_MIN),
             };
-            let (result, slice) = self.socket.read_fixed(buffer.slice(io.received..end)).await;
+            let (result, buffer) = self.socket.receive(buffer, io.received..end).await;
             self.waiting.set(Waiting::AtWork);
-            io.input = Some(slice.into_inner());
+            io.input = Some(buffer);
             match result {
                 Ok(0) => return Err(Rest::Over),
                 Ok(received_bytes) => {

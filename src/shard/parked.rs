@@ -1,8 +1,10 @@
 //! The parked store of a shard: how many bytes its waiting connections have left over, and who goes when it is full.
 //!
-//! Invariant: after every change the parked bytes are within the limit, or nobody is left who could go.
+//! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit, or nobody is
+//! left who could go.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tracing::warn;
@@ -19,6 +21,8 @@ const LOG_INTERVAL_NS: u64 = 1_000_000_000;
 pub(super) struct Parked {
     bytes: Cell<usize>,
     max_bytes: usize,
+    /// Who has parked something: since when, in the shard's nanoseconds, and its place among the clients.
+    order: RefCell<BTreeSet<(u64, u32)>>,
     evicted_count: Cell<u64>,
     logged_ns: Cell<u64>,
     unlogged_count: Cell<u64>,
@@ -30,6 +34,7 @@ impl Parked {
         Parked {
             bytes: Cell::new(0),
             max_bytes: usize::try_from(share_bytes).unwrap_or(usize::MAX),
+            order: RefCell::default(),
             evicted_count: Cell::new(0),
             logged_ns: Cell::new(0),
             unlogged_count: Cell::new(0),
@@ -48,9 +53,15 @@ impl Shard {
         self.parked.evicted_count.get()
     }
 
-    /// A connection has put bytes aside. When that is too much, who has stalled longest goes.
-    pub fn add_parked(&self, bytes: usize) {
+    /// The connection at `place` has put bytes aside.
+    pub fn add_parked(&self, bytes: usize, since_ns: u64, place: u32) {
+        assert!(self.parked.order.borrow_mut().insert((since_ns, place)), "a connection parks once");
         self.parked.bytes.set(self.parked.bytes.get() + bytes);
+    }
+
+    /// When more is parked than may be, who has stalled longest goes. A connection that has just parked something must
+    /// be idle already, as it may be the one.
+    pub fn keep_within_store(&self) {
         while self.parked.bytes.get() > self.parked.max_bytes {
             let Some(connection) = self.longest_stalled() else { break };
             self.evict(&connection, "the parked store (maxmemory-clients) is full");
@@ -58,7 +69,8 @@ impl Shard {
     }
 
     /// A connection has taken its bytes back, or is gone.
-    pub fn sub_parked(&self, bytes: usize) {
+    pub fn sub_parked(&self, bytes: usize, since_ns: u64, place: u32) {
+        assert!(self.parked.order.borrow_mut().remove(&(since_ns, place)), "what is taken was put there");
         let before = self.parked.bytes.get();
         assert!(bytes <= before, "what is taken was put there");
         self.parked.bytes.set(before - bytes);
@@ -86,10 +98,11 @@ impl Shard {
 
     fn longest_stalled(&self) -> Option<Rc<Connection>> {
         let clients = self.clients.borrow();
-        let stalled = clients.iter().map(|(_, connection)| connection).filter(|connection| {
-            let waits = matches!(connection.waiting.get(), Waiting::Readable | Waiting::Writable);
-            waits && !connection.is_ended() && connection.parked.borrow().bytes() > 0
+        let order = self.parked.order.borrow();
+        // Who waits for the end of a pause does not stall.
+        let stalled = order.iter().filter_map(|(_, place)| clients.get(*place as usize)).find(|connection| {
+            matches!(connection.waiting.get(), Waiting::Readable | Waiting::Writable) && !connection.is_ended()
         });
-        stalled.min_by_key(|connection| connection.waiting_since_ns.get()).cloned()
+        stalled.cloned()
     }
 }
