@@ -28,6 +28,7 @@ pub mod slot;
 
 pub mod info;
 pub mod latency;
+pub mod metrics;
 pub mod process;
 pub mod stats;
 pub mod tasks;

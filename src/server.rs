@@ -21,6 +21,7 @@ use crate::connection;
 use crate::counters::Seed;
 use crate::host::Host;
 use crate::mesh::Mesh;
+use crate::metrics;
 use crate::process;
 use crate::shard::Shard;
 use crate::slot::ShardMap;
@@ -98,7 +99,7 @@ pub struct Shared {
     live: RwLock<Live>,
     client_counts: Vec<AtomicU32>,
     next_client_id: AtomicU64,
-    rejected_count: AtomicU64,
+    rejected_counts: [AtomicU64; Refusal::ALL.len()],
     pause_until_ms: AtomicI64,
     pause_writes_only: AtomicBool,
     pause_changed: Notify,
@@ -106,6 +107,7 @@ pub struct Shared {
     started: Instant,
     random_state: AtomicU64,
     peak_bytes: AtomicU64,
+    serving: AtomicBool,
     stopping: AtomicBool,
     stops: Vec<Notify>,
     stopped: Notify,
@@ -120,6 +122,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let host = Host::read();
     let listeners = accept::listen(&config)?;
     let direct_listeners = accept::listen_directly(&config)?;
+    let metrics_listeners = accept::listen_for_metrics(&config)?;
     let mut shared = Shared::new(config, &host);
     shared.cluster_ports = direct_listeners.iter().filter_map(|listeners| listeners.first()?.port()).collect();
     let shared = Arc::new(shared);
@@ -129,7 +132,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
     info!("tallyring {} on Linux {}", env!("CARGO_PKG_VERSION"), host.kernel_release);
     let unix_socket = shared.config.unixsocket.clone();
     let direct: Vec<String> = direct_listeners.iter().map(|listeners| comma_separated(listeners)).collect();
-    start_shards(&shared, &host, &listeners, direct_listeners)?;
+    let (meshes, observer) = Mesh::between(shared.map.shard_count());
+    metrics::start(&shared, observer, metrics_listeners)?;
+    start_shards(&shared, &host, meshes, &listeners, direct_listeners)?;
+    shared.serving.store(true, Ordering::Release);
     describe(&shared, &listeners, &direct);
     wait_for_end(&shared)?;
     if let Some(path) = unix_socket {
@@ -144,12 +150,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
 fn start_shards(
     shared: &Arc<Shared>,
     host: &Host,
+    meshes: Vec<Mesh>,
     listeners: &[Listener],
     direct_listeners: Vec<Vec<Listener>>,
 ) -> Result<(), StartError> {
     let (ready, readiness) = channel();
-    let meshes = Mesh::between(shared.map.shard_count()).into_iter();
-    for (index, (mesh, direct)) in meshes.zip(direct_listeners).enumerate() {
+    for (index, (mesh, direct)) in meshes.into_iter().zip(direct_listeners).enumerate() {
         let (shared, ready) = (shared.clone(), ready.clone());
         // One shard accepts and deals the connections out, so that all have the same number.
         let listeners = match index {
@@ -336,7 +342,7 @@ impl Shared {
             live: RwLock::new(live),
             client_counts: (0..config.threads).map(|_| AtomicU32::new(0)).collect(),
             next_client_id: AtomicU64::new(1),
-            rejected_count: AtomicU64::new(0),
+            rejected_counts: Default::default(),
             pause_until_ms: AtomicI64::new(0),
             pause_writes_only: AtomicBool::new(false),
             pause_changed: Notify::new(),
@@ -344,6 +350,7 @@ impl Shared {
             started: Instant::now(),
             random_state: AtomicU64::new(seed),
             peak_bytes: AtomicU64::new(0),
+            serving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stops: (0..config.threads).map(|_| Notify::new()).collect(),
             stopped: Notify::new(),
@@ -406,18 +413,23 @@ impl Shared {
     }
 
     /// A connection was not let in.
-    pub fn reject(&self) {
-        self.rejected_count.fetch_add(1, Ordering::Relaxed);
+    pub fn reject(&self, refusal: Refusal) {
+        self.rejected_counts[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Connections that were not let in.
-    pub fn rejected_count(&self) -> u64 {
-        self.rejected_count.load(Ordering::Relaxed)
+    /// Connections that were not let in, by the reason's number.
+    pub fn rejected_counts(&self) -> [u64; Refusal::ALL.len()] {
+        Refusal::ALL.map(|refusal| self.rejected_counts[refusal as usize].load(Ordering::Relaxed))
     }
 
     /// `CONFIG RESETSTAT`.
     pub fn reset_stats(&self) {
-        self.rejected_count.store(0, Ordering::Relaxed);
+        self.rejected_counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
+    /// Whether the shards serve clients: all have started, and none has been told to stop.
+    pub fn is_ready(&self) -> bool {
+        self.serving.load(Ordering::Acquire) && !self.stopping.load(Ordering::Relaxed)
     }
 
     /// What waits now, if anything does.
@@ -512,18 +524,45 @@ impl Shared {
     }
 }
 
-/// What a new client is told who is not let in, or `None`.
-pub fn refusal(shared: &Shared, live: &Live, peer: Option<SocketAddr>) -> Option<&'static str> {
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It comes from elsewhere, and there is no password.
+    Unprotected,
+    /// There are as many clients as there may be.
+    Maxclients,
+}
+
+impl Refusal {
+    /// All of them, in their order.
+    pub const ALL: [Refusal; 2] = [Refusal::Unprotected, Refusal::Maxclients];
+
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Refusal::Unprotected => "unprotected",
+            Refusal::Maxclients => "maxclients",
+        }
+    }
+
+    /// What the client is told.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Refusal::Unprotected => {
+                "-DENIED Tallyring has no password, so it serves only this machine: connect through the loopback interface, or start it with --requirepass.\r\n"
+            }
+            Refusal::Maxclients => "-ERR max number of clients reached\r\n",
+        }
+    }
+}
+
+/// Why a new client is not let in, or `None`.
+pub fn refusal(shared: &Shared, live: &Live, peer: Option<SocketAddr>) -> Option<Refusal> {
     let foreign = peer.is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
     if foreign && live.requirepass.is_none() {
-        return Some(
-            "-DENIED Tallyring has no password, so it serves only this machine: connect through the loopback interface, or start it with --requirepass.\r\n",
-        );
+        return Some(Refusal::Unprotected);
     }
-    if shared.client_count() >= live.maxclients {
-        return Some("-ERR max number of clients reached\r\n");
-    }
-    None
+    (shared.client_count() >= live.maxclients).then_some(Refusal::Maxclients)
 }
 
 fn unix_us() -> i64 {
@@ -570,8 +609,8 @@ mod tests {
             ("[fe80::1]:1", false),
         ] {
             let peer = Some(peer.parse().expect("an address"));
-            let refused = refusal(&open, &open.read_live().1, peer).is_some_and(|text| text.starts_with("-DENIED "));
-            assert_eq!(refused, !is_local, "{peer:?}");
+            let refused = refusal(&open, &open.read_live().1, peer);
+            assert_eq!(refused, (!is_local).then_some(Refusal::Unprotected), "{peer:?}");
             assert_eq!(refusal(&locked, &locked.read_live().1, peer), None);
         }
         assert_eq!(refusal(&open, &open.read_live().1, None), None, "a Unix socket is local");
@@ -589,7 +628,7 @@ mod tests {
         assert_eq!(shared.place_client().0, 1, "the one with the fewest is next");
         let _ = (shared.place_client(), shared.place_client());
         let full = refusal(&shared, &shared.read_live().1, None);
-        assert_eq!(full, Some("-ERR max number of clients reached\r\n"));
+        assert_eq!(full, Some(Refusal::Maxclients));
     }
 
     #[test]

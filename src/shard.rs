@@ -41,6 +41,7 @@ use crate::session::Window;
 use crate::slot::{self, ShardMap};
 use crate::stats::Stats;
 
+pub use parked::Eviction;
 use parked::Parked;
 
 /// A socket that was accepted and counted, on its way to its shard.
@@ -357,7 +358,7 @@ impl Shard {
     pub async fn receive_messages(self: Rc<Self>) {
         loop {
             self.mesh.woken().await;
-            for source in (0..self.map.shard_count()).filter(|source| *source != self.index) {
+            for source in self.mesh.sources() {
                 let mut answered = false;
                 while let Some(message) = self.mesh.pop(source) {
                     answered |= self.handle(message);

@@ -12,5 +12,6 @@ mod differential;
 mod keyspace;
 mod latency;
 mod lifecycle;
+mod metrics;
 mod protocol;
 mod support;
