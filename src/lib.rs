@@ -32,3 +32,6 @@ pub mod metrics;
 pub mod process;
 pub mod stats;
 pub mod tasks;
+
+pub mod pages;
+pub mod top;

@@ -9,12 +9,15 @@ use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{logging, server};
+use tallyring::{logging, pages, server, top};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
         Invocation::Serve(options) => serve(*options),
         Invocation::PrintMemoryPlan(options) => print_memory_plan(*options),
+        Invocation::Top(top) => top::run(&top),
+        Invocation::Completions(shell) => pages::print_completions(shell),
+        Invocation::Man(directory) => pages::write_manual(&directory),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

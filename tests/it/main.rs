@@ -15,3 +15,4 @@ mod lifecycle;
 mod metrics;
 mod protocol;
 mod support;
+mod top;
