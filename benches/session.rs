@@ -37,7 +37,7 @@ fn main() {
     }
     let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| name.contains(argument.as_str()));
     println!("{:<34} {:>12} {:>10} {:>10}", "", "ns a command", "least", "most");
-    for key_count in [100_000, 10_000_000] {
+    for key_count in [1_000, 100_000, 10_000_000] {
         let cases: [Case; 4] = [
             (format!("INCR, {key_count} keys, depth 1"), 1, 1, increment),
             (format!("INCR, {key_count} keys, depth 16"), 16, 1, increment),

@@ -6,6 +6,8 @@
 //! until its client stalls. There are as many workers as fixed buffers, made when the shard starts.
 
 mod display;
+mod io;
+mod send;
 mod work;
 
 use std::cell::{Cell, RefCell};

@@ -101,12 +101,14 @@ impl Batch {
             let bytes = &self.key_bytes[entry.key_start as usize..][..usize::from(entry.key_len)];
             Key { bytes, hash: entry.hash, slot: entry.slot }
         };
-        if self.entries.len() >= WARM_ITEM_COUNT_MIN {
-            counters.warm(self.entries.iter().map(key));
+        if self.entries.len() < WARM_ITEM_COUNT_MIN {
+            let applied = self.entries.iter().map(|entry| counters.apply(key(entry), entry.op, self.now_ms));
+            return self.outcomes.extend(applied);
         }
-        for entry in &self.entries {
-            self.outcomes.push(counters.apply(key(entry), entry.op, self.now_ms));
-        }
+        counters.warm(self.entries.iter().map(|entry| (entry.slot, entry.hash)));
+        let entries = self.entries.iter().enumerate();
+        let applied = entries.map(|(index, entry)| counters.apply_warmed(index, key(entry), entry.op, self.now_ms));
+        self.outcomes.extend(applied);
     }
 
     /// The outcomes, each with the item of the window that it belongs to.

@@ -7,13 +7,12 @@
 //! when buffers run short: what the buffers held is parked, and the connection is idle again. So no client can keep
 //! from others what they all need.
 
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
 use tokio_uring::buf::BoundedBuf;
-use tokio_uring::buf::fixed::FixedBuf;
 
+use super::io::{Io, allow};
 use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
@@ -34,37 +33,12 @@ const ROOM_BYTES_MIN: usize = SHORT_REPLY_BYTES_MAX + WINDOW_ITEM_COUNT_MAX / 4 
 
 /// Why a connection is no longer at work.
 #[derive(Clone, Copy, Debug)]
-enum Rest {
+pub(super) enum Rest {
     /// It waits; `waiting` says for what.
     Idle(Waiting),
     /// It has ended.
     Over,
 }
-
-/// What a worker holds for its connection.
-#[derive(Default)]
-struct Io {
-    input: Option<FixedBuf>,
-    /// Received bytes in `input`.
-    received: usize,
-    /// Consumed bytes in `input`.
-    consumed: usize,
-    output: Option<FixedBuf>,
-    /// Encoded bytes in `output`.
-    encoded: usize,
-    /// The commands whose replies have not been sent: recorded when they are.
-    calls: [Option<Calls>; KIND_COUNT_MAX],
-    /// How many replies have not been sent, those of the commands that found no place among `calls` too.
-    unsent_count: u64,
-    /// When the batch was received.
-    batch: Moment,
-    /// When the last of the replies was encoded, in the shard's nanoseconds.
-    encoded_ns: u64,
-}
-
-/// Kinds of commands that are told apart in one send. More of them are recorded when they are encoded, as if their
-/// replies took no time to send.
-const KIND_COUNT_MAX: usize = 8;
 
 /// The task of a worker: take over connections that are ready, one after the other, for as long as the shard runs.
 pub async fn work(shard: Rc<Shard>, worker: usize) {
@@ -349,173 +323,5 @@ impl Connection {
             shard.large_replies.give_back(());
         }
         replied
-    }
-
-    /// Encode bytes that may be too many for the output buffer; what does not fit any more is sent.
-    async fn reply(&self, io: &mut Io, mut reply: Vec<u8>) -> Result<(), Rest> {
-        let mut encoded_bytes = 0;
-        while encoded_bytes < reply.len() {
-            encoded_bytes += self.append(io, &reply[encoded_bytes..]).await;
-            if encoded_bytes < reply.len() {
-                self.flush_before(io, &mut reply, &mut encoded_bytes).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Send what was parked; `input` is parked again with what is left of it, if something is.
-    async fn send_parked(&self, io: &mut Io, input: &[u8], mut output: Vec<u8>) -> Result<(), Rest> {
-        let mut sent_bytes = 0;
-        while sent_bytes < output.len() {
-            sent_bytes += self.append(io, &output[sent_bytes..]).await;
-            if let Err(rest) = self.flush_before(io, &mut output, &mut sent_bytes).await {
-                if matches!(rest, Rest::Idle(_)) {
-                    let Parked { output, .. } = self.unpark();
-                    self.park(input, output);
-                }
-                return Err(rest);
-            }
-        }
-        Ok(())
-    }
-
-    /// Copy what fits into the output buffer.
-    async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
-        let mut buffer = match io.output.take() {
-            Some(buffer) => buffer,
-            None => self.shard.lend_buffer(Purpose::Send).await,
-        };
-        let count = bytes.len().min(FIXED_BUFFER_BYTES - io.encoded);
-        buffer[io.encoded..][..count].copy_from_slice(&bytes[..count]);
-        io.encoded += count;
-        io.output = Some(buffer);
-        count
-    }
-
-    /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
-    async fn flush_before(&self, io: &mut Io, rest: &mut Vec<u8>, at: &mut usize) -> Result<(), Rest> {
-        match self.send(io).await {
-            Ok(()) => Ok(()),
-            Err(unsent) => {
-                let mut output = unsent?;
-                rest.drain(..*at);
-                output.append(rest);
-                Err(self.park_all(io, output, Waiting::Writable))
-            }
-        }
-    }
-
-    /// Send what is encoded.
-    async fn flush(&self, io: &mut Io) -> Result<(), Rest> {
-        match self.send(io).await {
-            Ok(()) => Ok(()),
-            Err(unsent) => Err(self.park_all(io, unsent?, Waiting::Writable)),
-        }
-    }
-
-    /// Send what is encoded, all of it, and give the buffer back. `Err(Ok(bytes))`: recalled, and so much is unsent.
-    async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
-        let shard = &*self.shard;
-        let Some(mut buffer) = io.output.take() else { return Ok(()) };
-        let mut sent_bytes = 0;
-        let mut now = None;
-        let mut outcome = Ok(());
-        while sent_bytes < io.encoded {
-            self.wait_for(Waiting::Send);
-            let (result, slice) = self.socket.write_fixed(buffer.slice(sent_bytes..io.encoded)).await;
-            self.waiting.set(Waiting::AtWork);
-            buffer = slice.into_inner();
-            match result {
-                Ok(count) if count > 0 => {
-                    sent_bytes += count;
-                    let moment = shard.clock.now();
-                    now = Some(moment);
-                    allow(&self.unsent_since_ns, count, moment.ns);
-                }
-                Err(error) if error.raw_os_error() == Some(CANCELED) && !self.is_ended() => {
-                    if self.unsent_since_ns.get() == 0 {
-                        self.unsent_since_ns.set(self.waiting_since_ns.get());
-                    }
-                    outcome = Err(Ok(buffer[sent_bytes..io.encoded].to_vec()));
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => {
-                    outcome = Err(Err(Rest::Over));
-                    break;
-                }
-            }
-        }
-        if outcome.is_ok() {
-            self.unsent_since_ns.set(0);
-        }
-        shard.buffers.give_back(buffer);
-        io.encoded = 0;
-        shard.stats.borrow_mut().sent_bytes += sent_bytes as u64;
-        if io.unsent_count > 0 {
-            let now = now.filter(|_| outcome.is_ok()).unwrap_or_else(|| shard.clock.now());
-            self.record_sent(io, now);
-        }
-        outcome
-    }
-
-    /// The replies that were encoded have been sent, or never will be.
-    fn record_sent(&self, io: &mut Io, now: Moment) {
-        let mut stats = self.shard.stats.borrow_mut();
-        let (send_ns, whole_ns) = (now.ns - io.encoded_ns, now.ns - io.batch.ns);
-        let slow = stats.is_slow_send(send_ns);
-        for calls in io.calls.iter_mut().map_while(Option::take) {
-            stats.record(calls, whole_ns);
-            if slow {
-                stats.note_slow(self, calls.command, &[], now.unix_ms, (Stage::Send, send_ns));
-            }
-        }
-        let unsent_count = std::mem::take(&mut io.unsent_count);
-        stats.latency.record_stage(Stage::Send, send_ns, unsent_count);
-        stats.latency.record_stage(Stage::Whole, whole_ns, unsent_count);
-    }
-
-    /// Answer what can be answered, then wait for the end of a pause.
-    async fn pause(&self, io: &mut Io, kind: PauseKind) -> Result<(), Rest> {
-        self.flush(io).await?;
-        Err(self.park_all(io, Vec::new(), Waiting::Pause(kind)))
-    }
-
-    /// Put everything aside and be idle.
-    fn park_all(&self, io: &mut Io, output: Vec<u8>, waiting: Waiting) -> Rest {
-        let input = match &io.input {
-            Some(buffer) => &buffer[io.consumed..io.received],
-            None => &[],
-        };
-        self.park(input, output);
-        Rest::Idle(waiting)
-    }
-}
-
-/// A client that moves is given time: what stalls is taken to have begun later, a second for each 16 KiB.
-fn allow(since_ns: &Cell<u64>, moved_bytes: usize, now_ns: u64) {
-    if since_ns.get() > 0 {
-        let allowed_ns = moved_bytes as u64 * (1_000_000_000 / FIXED_BUFFER_BYTES as u64);
-        since_ns.set((since_ns.get() + allowed_ns).min(now_ns));
-    }
-}
-
-impl Io {
-    /// Remember calls until they are sent. Those for which there is no place come back.
-    fn note(&mut self, calls: Calls) -> Option<Calls> {
-        for place in &mut self.calls {
-            match place {
-                Some(noted) if noted.command == calls.command => {
-                    noted.count += calls.count;
-                    return None;
-                }
-                Some(_) => {}
-                None => {
-                    *place = Some(calls);
-                    return None;
-                }
-            }
-        }
-        Some(calls)
     }
 }

@@ -102,25 +102,17 @@ impl Index {
         self.slots[self.number(slot)].len
     }
 
-    /// Read the second, which only a slot of several segments has.
+    /// Read the next: the chunk.
     #[inline]
-    pub fn warm_segment(&self, slot: u16, hash: u64) -> usize {
-        let table = &self.slots[self.number(slot)];
-        let (number, _) = table.segment_of(hash);
-        table.segment(number).len()
-    }
-
-    /// Read the third.
-    #[inline]
-    pub fn warm_chunk(&self, slot: u16, hash: u64) -> u16 {
+    pub fn warm_chunk(&self, slot: u16, hash: u64) -> u64 {
         let table = &self.slots[self.number(slot)];
         let (number, level) = table.segment_of(hash);
         table.segment(number).warm(tag(hash, level))
     }
 
-    /// The cell that a lookup will probably look at first.
-    #[inline]
-    pub fn first_with_tag(&self, slot: u16, hash: u64) -> Option<CellRef> {
+    /// The cell that a lookup will probably look at first, or [`CellRef::NONE`].
+    #[inline(always)]
+    pub fn first_with_tag(&self, slot: u16, hash: u64) -> CellRef {
         let table = &self.slots[self.number(slot)];
         let (number, level) = table.segment_of(hash);
         table.segment(number).first_with_tag(tag(hash, level))

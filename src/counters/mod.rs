@@ -34,6 +34,8 @@ pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetRepl
 pub use scan::cursor_slot;
 use watch::Watched;
 
+use crate::limits::WINDOW_ITEM_COUNT_MAX;
+
 /// Counters of what happened to the counters, as `INFO stats` shows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -55,6 +57,10 @@ pub struct Counters {
     bytes_max: u64,
     round: Round,
     stats: Stats,
+    /// Of the keys of the last [`Counters::warm`], in their order: the cell that is probably the key's.
+    hints: Box<[CellRef; WINDOW_ITEM_COUNT_MAX]>,
+    /// No cell has moved since.
+    hints_hold: bool,
 }
 
 /// What `MEMORY USAGE` counts for an index entry: a tenth of a chunk, at the usual load.
@@ -78,6 +84,8 @@ impl Counters {
             bytes_max: u64::MAX,
             round: Round::default(),
             stats: Stats::default(),
+            hints: Box::new([CellRef::NONE; WINDOW_ITEM_COUNT_MAX]),
+            hints_hold: false,
         }
     }
 
@@ -117,23 +125,27 @@ impl Counters {
         self.stats = Stats::default();
     }
 
-    /// Read what [`apply`](Counters::apply) of these keys will read, so that it is in the cache by then.
+    /// Look up, as far as can be told without their bytes, the keys of a batch of at most [`WINDOW_ITEM_COUNT_MAX`], each
+    /// given as its slot and its hash, for [`apply_warmed`](Counters::apply_warmed).
     ///
-    /// Called for a batch of keys before it is applied, the batch's cache misses overlap: each pass reads one step
-    /// further along all the lookups. It changes nothing and promises nothing.
+    /// The batch's cache misses overlap: each pass reads one step further along all the lookups.
     #[inline]
-    pub fn warm<'a>(&self, keys: impl Iterator<Item = Key<'a>> + Clone) {
-        let slots = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_slot(key.slot));
+    pub fn warm(&mut self, keys: impl Iterator<Item = (u16, u64)> + Clone) {
+        let slots = keys.clone().fold(0, |sum, (slot, _)| sum ^ self.index.warm_slot(slot));
         black_box(slots);
-        let segments = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_segment(key.slot, key.hash));
-        black_box(segments);
-        let chunks = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_chunk(key.slot, key.hash));
+        let chunks = keys.clone().fold(0, |sum, (slot, hash)| sum ^ self.index.warm_chunk(slot, hash));
         black_box(chunks);
-        let cells = keys.fold(0, |sum, key| {
-            let first = self.index.first_with_tag(key.slot, key.hash);
-            sum ^ first.map_or(0, |cell| self.cells.get(cell)[0])
-        });
+        let mut cells = 0;
+        for (hint, (slot, hash)) in self.hints.iter_mut().zip(keys) {
+            *hint = self.index.first_with_tag(slot, hash);
+            if *hint != CellRef::NONE {
+                let cell = self.cells.get(*hint);
+                // A cell may lie across two cache lines.
+                cells ^= cell[0] ^ cell[cell.len() - 1];
+            }
+        }
         black_box(cells);
+        self.hints_hold = true;
     }
 
     /// Remove all counters. The watched ones that exist are changed.
@@ -143,6 +155,7 @@ impl Counters {
             let key = seed.key(bytes);
             index.find(key.slot, key.hash, |cell| cell::has_key(cells.get(cell), bytes)).is_some()
         });
+        self.hints_hold = false;
         self.index = Index::new(self.index.slots());
         self.cells = Cells::default();
         self.round = Round::default();
@@ -275,6 +288,7 @@ impl Counters {
     fn reshape(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
         let cell = self.cells.push(Shape::of(key.bytes.len(), entry), key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.set(found.place, cell);
+        self.hints_hold = false;
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         Ok(())
@@ -287,6 +301,7 @@ impl Counters {
     }
 
     fn remove(&mut self, found: Found) {
+        self.hints_hold = false;
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         self.index.remove(found.place);

@@ -8,6 +8,7 @@
 //! comes next, so the same replies come out however the input is cut. No I/O, no clock, no async.
 
 mod direct;
+mod plain;
 mod queue;
 mod request;
 mod stream;
@@ -97,6 +98,9 @@ pub struct Session {
     skip_bytes: u64,
     /// Bytes of the request under way that are too long to be kept: before authentication they are bounded.
     skipped_bytes: u64,
+    /// Every request is read argument by argument.
+    #[cfg(test)]
+    without_plain: bool,
 }
 
 /// The outcome of one step of the parser: go on, or return.
@@ -105,7 +109,15 @@ type Step = Result<(), Status>;
 impl Session {
     /// A session of a client that has just connected.
     pub fn new(client: Client) -> Session {
-        Session { client, totals: Totals::default(), state: State::Start, skip_bytes: 0, skipped_bytes: 0 }
+        Session {
+            client,
+            totals: Totals::default(),
+            state: State::Start,
+            skip_bytes: 0,
+            skipped_bytes: 0,
+            #[cfg(test)]
+            without_plain: false,
+        }
     }
 
     /// Consume requests from `input[*at..]` into `window`, and advance `at` over what will not be needed again.
@@ -129,6 +141,9 @@ impl Session {
         let mut parsing = Parsing { session: self, window, around, served, at: *at };
         let status = loop {
             let before = parsing.at;
+            if matches!(parsing.session.state, State::Start) && parsing.session.skip_bytes == 0 {
+                parsing.plain(input);
+            }
             let step = parsing.step(input, spans);
             assert!(before <= parsing.at && parsing.at <= input.len());
             if let Err(status) = step {

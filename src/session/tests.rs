@@ -1,6 +1,7 @@
 //! The session driven by hand: a connection of one receive buffer, shards side by side in one thread.
 
 mod direct;
+mod plain;
 
 use std::cell::Cell;
 use std::net::IpAddr;

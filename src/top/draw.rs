@@ -20,7 +20,7 @@ const SHARD_LINES_MIN: usize = 4;
 const FIXED_LINES: usize = 17;
 
 /// Columns of the bar of memory.
-const BAR_WIDTH: u64 = 20;
+const BAR_WIDTH: u64 = 12;
 
 /// A view as lines, `height` at most. `server` is where it comes from, `stalled` are lines about stalled clients.
 pub(super) fn lines(view: &View, server: &str, stalled: &[String], height: usize) -> Vec<Line<'static>> {
@@ -236,7 +236,7 @@ mod tests {
             "50 of 10000, 2 stalled with 4.0 KiB parked",
             "35.3 MiB/s in, 0 bytes/s out; 0 new/s, 1 evicted, 0 rejected",
             "1,000,000 take 30.5 MiB of 488.3 MiB (maxmemory)",
-            "[##                  ] 85.8 MiB of 858.3 MiB at most; 66.8 MiB resident",
+            "[#           ] 85.8 MiB of 858.3 MiB at most; 66.8 MiB resident",
             "whole          2.05 us     65.5 us     65.5 us      131 us",
             "send                 -           -           -           -",
             "0         1,234,567      75%        25         2    600.0K   15.3MiB    30/512",
