@@ -100,9 +100,9 @@ pub fn start(shared: &Arc<Shared>, observer: Observer, listeners: Vec<TcpListene
 async fn accept(scrapes: Rc<Scrapes>, places: Arc<Semaphore>, listener: TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("it is bound, and does not block");
     loop {
-        let place = places.clone().acquire_owned().await.expect("nobody closes it");
         match listener.accept().await {
             Ok((stream, _)) => {
+                let place = places.clone().acquire_owned().await.expect("nobody closes it");
                 let scrapes = scrapes.clone();
                 spawn_local(async move {
                     // Who is cut short, or sends no HTTP, has nobody else to tell.

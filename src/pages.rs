@@ -55,14 +55,16 @@ pub fn configuration() -> String {
     let mut heading = None;
     for argument in serve.get_arguments() {
         let Some(flag) = argument.get_long() else { continue };
-        let Some(own_heading) = argument.get_help_heading() else { continue };
+        // What takes no value says what to do, not how.
+        let Some(own_heading) = argument.get_help_heading().filter(|_| argument.get_action().takes_values()) else {
+            continue;
+        };
         if heading != Some(own_heading) {
             heading = Some(own_heading);
             let _ = write!(text, "\n## {own_heading}\n\n");
         }
         let names = argument.get_value_names().unwrap_or_default();
-        let takes_value = argument.get_action().takes_values();
-        let value = names.iter().filter(|_| takes_value).fold(String::new(), |all, name| format!("{all} {name}"));
+        let value = names.iter().fold(String::new(), |all, name| format!("{all} {name}"));
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let (help, default) = match help.split_once(" [default: ") {
             Some((help, default)) => (help.to_owned(), format!(" Default: `{}`.", default.trim_end_matches(']'))),
@@ -84,6 +86,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
         let text = configuration();
         assert!(text.contains("- `--maxclients COUNT`: Clients at once. Default: `10000`.\n"), "{text}");
+        assert!(!text.contains("memory-plan"), "that is no key");
         if std::env::var_os("TALLYRING_BLESS").is_some() {
             fs::write(path, &text).unwrap();
         }

@@ -239,7 +239,7 @@ mod tests {
             "[#           ] 85.8 MiB of 858.3 MiB at most; 66.8 MiB resident",
             "whole          2.05 us     65.5 us     65.5 us      131 us",
             "send                 -           -           -           -",
-            "0         1,234,567      75%        25         2    600.0K   15.3MiB    30/512",
+            "0         1,234,567       75%        25         2    600.0K   15.3MiB    30/512",
             "skew 2.00",
             "incr                          1,234,567  100.0%     2.00 us           0",
             "stalled: 127.0.0.1:4242, idle 12 s",
