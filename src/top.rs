@@ -205,10 +205,10 @@ impl Screen {
         };
         let foot = match &self.gone {
             None => Line::raw(format!("q quits; every {} s", top.interval.as_secs_f64())),
-            Some(problem) => {
-                let old = if lines.is_empty() { "" } else { "; above is how it was last" };
-                Line::raw(format!("cannot reach {}: {problem}; trying again{old}", top.server))
+            Some(problem) if lines.is_empty() => {
+                Line::raw(format!("cannot reach {}: {problem}; trying again", top.server))
             }
+            Some(problem) => Line::raw(format!("gone: {problem}; trying again (above is how it was)")),
         };
         lines.resize(height, Line::default());
         lines.push(if self.gone.is_some() { foot.style(ratatui::style::Color::Red) } else { foot });
@@ -332,7 +332,7 @@ mod tests {
         screen.take(News::Gone("it has closed the connection".to_owned()));
         let rows = drawn(&screen, 120, 24);
         assert!(rows[0].starts_with("tallyring 0.1.0"), "what was known stays");
-        assert!(rows[23].ends_with("trying again; above is how it was last"), "{rows:#?}");
+        assert!(rows[23].ends_with("the connection; trying again (above is how it was)"), "{rows:#?}");
     }
 
     #[test]
