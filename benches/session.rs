@@ -69,8 +69,11 @@ fn main() {
     }
 }
 
+/// A request on one of so many keys.
+type Request = fn(&mut Random, usize) -> Vec<u8>;
+
 /// A name, commands a receive, keys a command, and the request.
-type Case = (String, usize, usize, fn(&mut Random, usize) -> Vec<u8>);
+type Case = (String, usize, usize, Request);
 
 /// Receives: commands that arrive together.
 struct Stream {
@@ -97,7 +100,7 @@ impl Stream {
 }
 
 /// What instructions are counted of: a name, commands a receive, and the request.
-const COUNTED: [(&str, usize, fn(&mut Random, usize) -> Vec<u8>); 7] = [
+const COUNTED: [(&str, usize, Request); 7] = [
     ("incr-1", 1, increment),
     ("incr-16", 16, increment),
     ("incr-64", 64, increment),

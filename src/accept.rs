@@ -109,12 +109,26 @@ pub fn listen_directly(config: &Config) -> Result<Vec<Vec<Listener>>, StartError
     (0..config.threads).map(|shard| listen_at(&config.bind, port_of(shard), config.tcp_backlog)).collect()
 }
 
+/// Listen for scrapers; without `--metrics-port` nowhere.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_for_metrics(config: &Config) -> Result<Vec<TcpListener>, StartError> {
+    let addresses = config.metrics_bind.iter().filter(|_| config.metrics_port != 0);
+    let listener = |address: &IpAddr| match listen_tcp(*address, config.metrics_port, config.tcp_backlog) {
+        Ok(Listener::Tcp(listener, _)) => Ok(listener),
+        Ok(Listener::Unix(..)) => unreachable!("a TCP listener was asked for"),
+        Err(error) => Err(classify_bind_error(error, SocketAddr::new(*address, config.metrics_port), "metrics-port")),
+    };
+    addresses.map(listener).collect()
+}
+
 /// Listen on one port of several addresses. With port 0 the system chooses for the first one, and the others follow it.
 fn listen_at(bind: &[IpAddr], mut port: u16, backlog: u32) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for address in bind {
         let listener = listen_tcp(*address, port, backlog)
-            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port)))?;
+            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port), "port"))?;
         port = listener.port().unwrap_or(port);
         listeners.push(listener);
     }
@@ -173,9 +187,9 @@ pub async fn accept(shard: Rc<Shard>, listener: Listener, direct: bool) {
 /// Refuse a connection, or hand it to the shard with the fewest, unless it came `direct`ly to this one.
 async fn place(shard: &Rc<Shard>, mut socket: Socket, peer: Option<SocketAddr>, direct: bool) {
     let live = shard.live();
-    if let Some(text) = refusal(&shard.shared, &live, peer) {
-        shard.shared.reject();
-        refuse(&mut socket, text);
+    if let Some(refusal) = refusal(&shard.shared, &live, peer) {
+        shard.shared.reject(refusal);
+        refuse(&mut socket, refusal.text());
         return;
     }
     if let Socket::Tcp { stream, .. } = &socket {

@@ -5,12 +5,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Options;
 use crate::doctor;
 use crate::startup::StartError;
+use crate::top::Top;
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -31,6 +34,18 @@ Examples:
   tallyring doctor --pid \"$(pidof tallyring)\" --json
   tallyring doctor --bind 0.0.0.0 --requirepass x --skip virtual-machine,swap";
 
+const TOP_EXAMPLES: &str = "\
+Examples:
+  tallyring top
+  tallyring top 10.0.0.7:6379 --password \"$PASSWORD\"
+  tallyring top --once --interval 5";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tallyring completions bash > /etc/bash_completion.d/tallyring
+  tallyring completions zsh > \"${fpath[1]}/_tallyring\"
+  tallyring completions fish > ~/.config/fish/completions/tallyring.fish";
+
 /// A counter server for Linux that speaks the Redis protocol.
 #[derive(Debug, Parser)]
 #[command(name = "tallyring", version, arg_required_else_help = true)]
@@ -49,6 +64,51 @@ pub enum Command {
     /// Examine this host: what of it stands in the server's way, why, and what to do about it
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    /// Show what a running server does: operations, latencies, shards, memory, commands
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to, such as /usr/local/share/man/man1
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// The flags of `tallyring top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Where the server listens
+    #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:6379")]
+    pub server: String,
+    /// The server's password; without this flag the environment variable REDISCLI_AUTH is used, which hides it from `ps`
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Seconds between two looks, 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// Print what happens in one interval as plain text, and exit
+    #[arg(long)]
+    pub once: bool,
+}
+
+impl TopArgs {
+    fn top(self) -> Top {
+        let from_environment = || std::env::var("REDISCLI_AUTH").ok();
+        let password = self.password.or_else(from_environment).filter(|password| !password.is_empty());
+        Top { server: self.server, password, interval: self.interval, once: self.once }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
 }
 
 /// The flags of `tallyring serve`.
@@ -100,6 +160,12 @@ pub enum Invocation {
     PrintMemoryPlan(Box<Options>),
     /// `tallyring doctor`.
     Doctor(Box<doctor::Request>),
+    /// `tallyring top`.
+    Top(Top),
+    /// `tallyring completions`.
+    Completions(Shell),
+    /// `tallyring man`, into this directory.
+    Man(PathBuf),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -126,6 +192,9 @@ pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
             let options = with_file(options, config, flags)?;
             Invocation::Doctor(Box::new(doctor::Request { options, json, all, skip, pid, root }))
         }
+        Command::Top(top) => Invocation::Top(top.top()),
+        Command::Completions { shell } => Invocation::Completions(shell),
+        Command::Man { directory } => Invocation::Man(directory),
     })
 }
 

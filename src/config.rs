@@ -74,6 +74,16 @@ pub struct Options {
     #[serde(deserialize_with = "values::scalar")]
     pub cluster_enabled: Option<YesNo>,
 
+    /// Serve Prometheus metrics with HTTP on this TCP port: /metrics, /health and /ready; 0 does not [default: 0]
+    #[arg(long, help_heading = "Network", value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+
+    /// Serve them on these addresses, separated by commas. Whoever reaches one can read them: there is no password
+    /// [default: 127.0.0.1]
+    #[arg(long, help_heading = "Network", value_name = "IP", value_delimiter = ',')]
+    #[serde(deserialize_with = "values::addresses")]
+    pub metrics_bind: Option<Vec<IpAddr>>,
+
     /// Shards, one thread each; auto is one for each core that the process may use, or that --pin names [default: auto]
     #[arg(long, help_heading = "Threads", value_name = "COUNT")]
     #[serde(deserialize_with = "values::scalar")]
@@ -170,6 +180,10 @@ pub struct Config {
     pub unixsocketperm: Option<u32>,
     /// Each shard has a port of its own too. Then there is a TCP address, and room for the ports.
     pub cluster_enabled: bool,
+    /// The port of the metrics; 0 is none.
+    pub metrics_port: u16,
+    /// Where to listen for scrapers. Not empty where there is a port.
+    pub metrics_bind: Vec<IpAddr>,
     /// How many shards there are, 1 to [`SHARD_COUNT_MAX`].
     pub threads: usize,
     /// The core of each shard, `threads` elements; `None` is not pinned.
@@ -278,9 +292,14 @@ impl Config {
         if cluster_enabled {
             check_cluster(&bind, port, threads)?;
         }
+        let metrics_port = options.metrics_port.unwrap_or(0);
+        let metrics_bind = options.metrics_bind.unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
+        check_metrics(&metrics_bind, metrics_port, &bind, port)?;
         let mut config = Config {
             bind,
             port,
+            metrics_port,
+            metrics_bind,
             cluster_enabled,
             unixsocket,
             unixsocketperm,
@@ -364,17 +383,36 @@ fn check_bind(bind: &[IpAddr], has_unixsocket: bool) -> Result<(), StartError> {
         let problem = "names no address, and there is no --unixsocket: nobody could connect";
         return Err(wrong("bind", problem, "Name an address such as 127.0.0.1, or a --unixsocket"));
     }
+    check_addresses("bind", bind)
+}
+
+/// No address is served twice.
+fn check_addresses(flag: &'static str, bind: &[IpAddr]) -> Result<(), StartError> {
     for (index, address) in bind.iter().enumerate() {
         let earlier = &bind[..index];
         if earlier.contains(address) {
-            return Err(wrong("bind", format!("names {address} twice"), "Name it once"));
+            return Err(wrong(flag, format!("names {address} twice"), "Name it once"));
         }
         let same_family = |other: &&IpAddr| other.is_ipv4() == address.is_ipv4();
         let overlap = |other: &&IpAddr| other.is_unspecified() || address.is_unspecified();
         if let Some(other) = earlier.iter().filter(same_family).find(overlap) {
             let problem = format!("names {other} and {address}, one of which includes the other");
-            return Err(wrong("bind", problem, "Name only the wider one"));
+            return Err(wrong(flag, problem, "Name only the wider one"));
         }
+    }
+    Ok(())
+}
+
+/// The metrics have a port of their own.
+fn check_metrics(addresses: &[IpAddr], metrics_port: u16, bind: &[IpAddr], port: u16) -> Result<(), StartError> {
+    check_addresses("metrics-bind", addresses)?;
+    if metrics_port != 0 && addresses.is_empty() {
+        let problem = "names no address, though there is a --metrics-port";
+        return Err(wrong("metrics-bind", problem, "Name an address such as 127.0.0.1, or leave both out"));
+    }
+    let shared = |address: &IpAddr| bind.iter().any(|other| other == address || other.is_unspecified());
+    if metrics_port != 0 && metrics_port == port && addresses.iter().any(shared) {
+        return Err(wrong("metrics-port", format!("is {port}, as --port"), "Choose another for either"));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::readiness::Readiness;
 use crate::server::PauseKind;
 use crate::session::Session;
-use crate::shard::{Accepted, Shard};
+use crate::shard::{Accepted, Eviction, Shard};
 use crate::socket::Socket;
 use crate::tasks;
 
@@ -218,9 +218,8 @@ impl Connection {
                 }
                 waiting => unreachable!("a worker left its connection in {waiting:?}"),
             };
-            if let Err(error) = ready {
-                let why = format!("its socket cannot be waited for ({error}): raise fs.epoll.max_user_watches");
-                self.shard.evict(&self, &why);
+            if ready.is_err() {
+                self.shard.evict(&self, Eviction::Watches);
             }
             if self.ended.get() {
                 break;

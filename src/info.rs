@@ -12,21 +12,28 @@ use crate::server::Shared;
 use crate::stats::Report;
 
 /// The sections that are shown when they are named, or all are asked for.
-const SECTIONS_ON_DEMAND: [&str; 3] = ["commandstats", "latencystats", "stages"];
+const SECTIONS_ON_DEMAND: [&str; 4] = ["commandstats", "latencystats", "stages", "shards"];
+
+/// Shown when it is named, and not among all: long, and for programs that compare it with an earlier one.
+const SECTION_FOR_PROGRAMS: &str = "stagebuckets";
 
 /// The sections of `INFO` without an argument, in their order.
 const DEFAULT_SECTIONS: [&str; 10] =
     ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules", "errorstats", "cluster"];
 
-/// The text of the named sections; none named: the default ones.
-pub fn render(sections: &[String], shared: &Shared, report: &Report) -> String {
+/// The text of the named sections; none named: the default ones. `shards` are the reports that `report` adds up.
+pub fn render(sections: &[String], shared: &Shared, report: &Report, shards: &[Report]) -> String {
     let mut text = String::new();
-    let order = DEFAULT_SECTIONS.iter().copied().chain(SECTIONS_ON_DEMAND).chain(["keyspace"]);
+    let on_demand = SECTIONS_ON_DEMAND.into_iter().chain([SECTION_FOR_PROGRAMS]);
+    let order = DEFAULT_SECTIONS.iter().copied().chain(on_demand).chain(["keyspace"]);
     for name in order.filter(|name| wants(sections, name)) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
-        section(&mut text, name, shared, report);
+        match name {
+            "shards" => self::shards(&mut text, shards),
+            name => section(&mut text, name, shared, report),
+        }
     }
     text
 }
@@ -37,7 +44,7 @@ pub fn wants(sections: &[String], name: &str) -> bool {
     match sections {
         [] => is_default,
         sections => sections.iter().any(|section| match section.as_str() {
-            "everything" | "all" => true,
+            "everything" | "all" => name != SECTION_FOR_PROGRAMS,
             "default" => is_default,
             section => section == name,
         }),
@@ -62,6 +69,7 @@ fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
         "commandstats" => command_stats(text, report),
         "latencystats" => latency_stats(text, report),
         "stages" => stages(text, report),
+        SECTION_FOR_PROGRAMS => stage_buckets(text, report),
         "keyspace" => keyspace(text, report),
         _ => {}
     }
@@ -104,6 +112,7 @@ fn clients(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "client_recent_max_input_buffer", report.input_bytes_max);
     field(text, "client_recent_max_output_buffer", 0);
     field(text, "blocked_clients", 0);
+    field(text, "stalled_clients", report.stalled_count);
     field(text, "tracking_clients", 0);
     field(text, "clients_in_timeout_table", 0);
 }
@@ -158,11 +167,11 @@ fn stats(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "instantaneous_ops_per_sec", report.commands_per_second);
     field(text, "total_net_input_bytes", report.received_bytes);
     field(text, "total_net_output_bytes", report.sent_bytes);
-    field(text, "rejected_connections", shared.rejected_count());
+    field(text, "rejected_connections", shared.rejected_counts().iter().sum::<u64>());
     field(text, "expired_keys", report.expired_count);
     field(text, "mesh_batches_sent", report.mesh_batch_count);
     field(text, "evicted_keys", 0);
-    field(text, "evicted_clients", report.evicted_count);
+    field(text, "evicted_clients", report.evicted_count());
     field(text, "keyspace_hits", report.hit_count);
     field(text, "keyspace_misses", report.miss_count);
     field(text, "pubsub_channels", 0);
@@ -225,6 +234,37 @@ fn stages(text: &mut String, report: &Report) {
         let Percentiles { count, p50_ns, p99_ns, p999_ns, max_ns } = latency;
         let value = format_args!("count={count},p50={p50_ns},p99={p99_ns},p99.9={p999_ns},max={max_ns}");
         field(text, &format!("stage_nsec_{}", stage.name()), value);
+    }
+}
+
+fn stage_buckets(text: &mut String, report: &Report) {
+    title(text, "Stagebuckets");
+    for (stage, buckets) in Stage::ALL.iter().zip(&report.stage_buckets) {
+        let buckets: Vec<String> = buckets.iter().map(|(bound_ns, count)| format!("{bound_ns}={count}")).collect();
+        field(text, &format!("stage_buckets_nsec_{}", stage.name()), buckets.join(","));
+    }
+}
+
+fn shards(text: &mut String, shards: &[Report]) {
+    title(text, "Shards");
+    for (number, shard) in shards.iter().enumerate() {
+        let cpu_us = shard.cpu_ns / 1_000;
+        let value = format_args!(
+            "keys={},bytes={},clients={},stalled={},commands={},ops_per_sec={},cpu_usec={cpu_us},input_bytes={},output_bytes={},mesh_batches={},buffers={},lent={},parked_bytes={}",
+            shard.key_count,
+            shard.counter_bytes,
+            shard.client_count,
+            shard.stalled_count,
+            shard.command_count,
+            shard.commands_per_second,
+            shard.received_bytes,
+            shard.sent_bytes,
+            shard.mesh_batch_count,
+            shard.buffer_count,
+            shard.lent_count,
+            shard.parked_bytes,
+        );
+        field(text, &format!("shard_{number}"), value);
     }
 }
 

@@ -31,6 +31,10 @@ pub mod slot;
 pub mod doctor;
 pub mod info;
 pub mod latency;
+pub mod metrics;
 pub mod process;
 pub mod stats;
 pub mod tasks;
+
+pub mod pages;
+pub mod top;

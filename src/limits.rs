@@ -115,6 +115,15 @@ pub const WINDOW_COUNT_MAX: usize = 64;
 /// Accepted connections on their way to one shard.
 pub const MESH_CONNECTION_COUNT_MAX: usize = 64;
 
+/// Scrapers that are served at once; others wait to be accepted.
+pub const SCRAPER_COUNT_MAX: usize = 8;
+
+/// Longest request of a scraper, in bytes.
+pub const SCRAPE_REQUEST_BYTES_MAX: usize = 16 * 1_024;
+
+/// Longest page of metrics, in bytes: every command called, every kind of error seen, [`SHARD_COUNT_MAX`] shards.
+pub const SCRAPE_PAGE_BYTES_MAX: usize = 1_536 * 1_024;
+
 const _: () = assert!(SLOT_COUNT.is_power_of_two());
 const _: () = assert!(SHARD_COUNT_MAX <= SLOT_COUNT);
 const _: () = assert!(KEY_BYTES_MAX <= ARGUMENT_BYTES_MAX);

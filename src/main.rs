@@ -9,7 +9,7 @@ use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{doctor, logging, server};
+use tallyring::{doctor, logging, pages, server, top};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
             host::raise_soft_limits();
             doctor::run(*request).map(ExitCode::from)
         }
+        Invocation::Top(top) => top::run(&top).map(|()| ExitCode::SUCCESS),
+        Invocation::Completions(shell) => pages::print_completions(shell).map(|()| ExitCode::SUCCESS),
+        Invocation::Man(directory) => pages::write_manual(&directory).map(|()| ExitCode::SUCCESS),
     });
     match done {
         Ok(code) => code,

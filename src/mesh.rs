@@ -6,6 +6,10 @@
 //!
 //! Invariant: a queue never fills, because the number of messages under way is bounded by the batches and the
 //! windows that a shard lends out; pushing asserts it.
+//!
+//! One end belongs to no shard: the [`Observer`]'s, which comes behind the shards in their order and only asks.
+
+mod observer;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -23,6 +27,8 @@ use crate::limits::{
 use crate::session::Routed;
 use crate::shard::Accepted;
 use crate::stats::Report;
+
+pub use observer::Observer;
 
 /// Operations of one window for one shard, and their outcomes.
 #[derive(Debug)]
@@ -244,7 +250,7 @@ pub enum Message {
     Accepted(Box<Accepted>),
 }
 
-/// One shard's ends of the queues.
+/// One shard's ends of the queues. Behind those of all shards are those of the observer.
 pub struct Mesh {
     own: usize,
     to: RefCell<Vec<Option<Producer<Message>>>>,
@@ -253,14 +259,14 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// The ends of all shards, in their order.
-    pub fn between(shard_count: usize) -> Vec<Mesh> {
-        let wakes: Arc<Vec<Notify>> = Arc::new((0..shard_count).map(|_| Notify::new()).collect());
+    /// The ends of all shards, in their order, and the observer's.
+    pub fn between(shard_count: usize) -> (Vec<Mesh>, Observer) {
+        let wakes: Arc<Vec<Notify>> = Arc::new((0..=shard_count).map(|_| Notify::new()).collect());
         let mut meshes: Vec<Mesh> = (0..shard_count)
             .map(|own| Mesh {
                 own,
-                to: RefCell::new((0..shard_count).map(|_| None).collect()),
-                from: RefCell::new((0..shard_count).map(|_| None).collect()),
+                to: RefCell::new((0..=shard_count).map(|_| None).collect()),
+                from: RefCell::new((0..=shard_count).map(|_| None).collect()),
                 wakes: wakes.clone(),
             })
             .collect();
@@ -271,14 +277,25 @@ impl Mesh {
                 meshes[target].from.get_mut()[source] = Some(consumer);
             }
         }
-        meshes
+        let (observer, ends) = observer::observe(wakes);
+        for (mesh, (to, from)) in meshes.iter_mut().zip(ends) {
+            mesh.to.get_mut()[shard_count] = Some(to);
+            mesh.from.get_mut()[shard_count] = Some(from);
+        }
+        (meshes, observer)
+    }
+
+    /// Everybody that this shard gets messages from.
+    pub fn sources(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.own;
+        (0..self.wakes.len()).filter(move |source| *source != own)
     }
 
     /// Put a message into the queue to `target`. Nobody is woken: see [`Mesh::wake`].
     pub fn push(&self, target: usize, message: Message) {
         assert_ne!(target, self.own);
         let mut to = self.to.borrow_mut();
-        let queue = to[target].as_mut().expect("there is a queue to every other shard");
+        let queue = to[target].as_mut().expect("there is a queue to everybody else");
         assert!(queue.push(message).is_ok(), "the queue to shard {target} is full, which its bound excludes");
     }
 
@@ -289,7 +306,7 @@ impl Mesh {
     pub fn push_accepted(&self, target: usize, accepted: Box<Accepted>) -> Result<(), Box<Accepted>> {
         let mut to = self.to.borrow_mut();
         let queue = to[target].as_mut().expect("there is a queue to every other shard");
-        if queue.slots() <= queue_capacity(self.wakes.len()) - MESH_CONNECTION_COUNT_MAX {
+        if queue.slots() <= queue_capacity(self.wakes.len() - 1) - MESH_CONNECTION_COUNT_MAX {
             return Err(accepted);
         }
         assert!(queue.push(Message::Accepted(accepted)).is_ok());
@@ -304,11 +321,6 @@ impl Mesh {
     /// Wait until somebody wakes this shard.
     pub async fn woken(&self) {
         self.wakes[self.own].notified().await;
-    }
-
-    /// The wake-ups of all shards, for threads that are none.
-    pub fn wakes(&self) -> Arc<Vec<Notify>> {
-        self.wakes.clone()
     }
 
     /// The next message from `source`.
@@ -358,7 +370,7 @@ mod tests {
 
     #[test]
     fn messages_come_in_order_and_only_to_their_shard() {
-        let meshes = Mesh::between(3);
+        let (meshes, _) = Mesh::between(3);
         for waiter in 0..5 {
             meshes[2].push(1, Message::Answer { waiter, answer: Box::new(Answer::Done) });
         }
@@ -369,5 +381,31 @@ mod tests {
             assert_eq!(waiter, expected);
         }
         assert!(meshes[1].pop(2).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_observer_that_gives_up_is_not_given_the_answer_to_its_last_question() {
+        let (meshes, mut observer) = Mesh::between(2);
+        assert_eq!(observer.shard_count(), 2);
+        let patience = std::time::Duration::from_millis(5);
+        let own = 2;
+        let answer = |key_count| {
+            let Some(Message::Ask { from, waiter, holder: false, .. }) = meshes[1].pop(own) else { panic!("asked") };
+            assert!(meshes[0].pop(own).is_none() && meshes[1].pop(own).is_none(), "one question, to one shard");
+            let report = Report { key_count, ..Report::default() };
+            let answer = Box::new(Answer::Report(Box::new(report)));
+            meshes[1].push(usize::from(from), Message::Answer { waiter, answer });
+            meshes[1].wake(own);
+        };
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(patience, observer.report(1)).await.is_err(), "nobody answers");
+        }
+        answer(1);
+        let (asked, ()) = tokio::join!(observer.report(1), async {
+            tokio::task::yield_now().await;
+            answer(2);
+        });
+        assert_eq!(asked.key_count, 2);
+        assert!(meshes[1].sources().eq([0, 2]) && meshes[0].sources().eq([1, 2]));
     }
 }

@@ -20,13 +20,14 @@ use crate::config::Config;
 use crate::connection;
 use crate::host::Host;
 use crate::mesh::Mesh;
+use crate::metrics;
 use crate::notify::{self, notify};
 use crate::readiness::IdleSockets;
 use crate::shard::Shard;
 use crate::startup::{StartError, classify_ring_error};
 
 pub use pause::PauseKind;
-pub use shared::{Live, Shared, refusal};
+pub use shared::{Live, Refusal, Shared, refusal};
 
 /// Entries of a shard's submission queue.
 const RING_ENTRY_COUNT: u32 = 1_024;
@@ -45,6 +46,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let host = Host::read();
     let listeners = accept::listen(&config)?;
     let direct_listeners = accept::listen_directly(&config)?;
+    let metrics_listeners = accept::listen_for_metrics(&config)?;
     let mut shared = Shared::new(config, &host);
     shared.cluster_ports = direct_listeners.iter().filter_map(|listeners| listeners.first()?.port()).collect();
     let shared = Arc::new(shared);
@@ -54,7 +56,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
     info!("tallyring {} on Linux {}", env!("CARGO_PKG_VERSION"), host.kernel_release);
     let unix_socket = shared.config.unixsocket.clone();
     let direct: Vec<String> = direct_listeners.iter().map(|listeners| comma_separated(listeners)).collect();
-    start_shards(&shared, &host, &listeners, direct_listeners)?;
+    let (meshes, observer) = Mesh::between(shared.map.shard_count());
+    metrics::start(&shared, observer, metrics_listeners)?;
+    start_shards(&shared, &host, meshes, &listeners, direct_listeners)?;
+    shared.serving.store(true, Ordering::Release);
     describe(&shared, &listeners, &direct);
     notify(notify::State::Ready);
     wait_for_end(&shared)?;
@@ -70,12 +75,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
 fn start_shards(
     shared: &Arc<Shared>,
     host: &Host,
+    meshes: Vec<Mesh>,
     listeners: &[Listener],
     direct_listeners: Vec<Vec<Listener>>,
 ) -> Result<(), StartError> {
     let (ready, readiness) = channel();
-    let meshes = Mesh::between(shared.map.shard_count()).into_iter();
-    for (index, (mesh, direct)) in meshes.zip(direct_listeners).enumerate() {
+    for (index, (mesh, direct)) in meshes.into_iter().zip(direct_listeners).enumerate() {
         let (shared, ready) = (shared.clone(), ready.clone());
         // One shard accepts and deals the connections out, so that all have the same number.
         let listeners = match index {

@@ -44,6 +44,8 @@ use execute::Waiter;
 use hold::Hold;
 use parked::Parked;
 
+pub use parked::Eviction;
+
 /// A socket that was accepted and counted, on its way to its shard.
 #[derive(Debug)]
 pub struct Accepted {

@@ -8,7 +8,7 @@ use crate::cli::{self, Cli, Invocation};
 use crate::host::Limit;
 
 /// Every option with two values, as the flag takes them and as TOML.
-const SAMPLES: [(&str, [&str; 2], [&str; 2]); 24] = [
+const SAMPLES: [(&str, [&str; 2], [&str; 2]); 26] = [
     ("bind", ["10.0.0.1,::1", "127.0.0.2"], ["[\"10.0.0.1\", \"::1\"]", "\"127.0.0.2\""]),
     ("port", ["0", "7000"], ["0", "7000"]),
     ("unixsocket", ["/run/a.sock", "/run/b.sock"], ["\"/run/a.sock\"", "\"/run/b.sock\""]),
@@ -16,6 +16,8 @@ const SAMPLES: [(&str, [&str; 2], [&str; 2]); 24] = [
     ("tcp-backlog", ["5", "6"], ["5", "6"]),
     ("tcp-keepalive", ["0", "60"], ["0", "60"]),
     ("cluster-enabled", ["yes", "no"], ["\"yes\"", "false"]),
+    ("metrics-port", ["0", "9121"], ["0", "9121"]),
+    ("metrics-bind", ["10.0.0.1,::1", "127.0.0.2"], ["[\"10.0.0.1\", \"::1\"]", "\"127.0.0.2\""]),
     ("threads", ["auto", "3"], ["\"auto\"", "3"]),
     ("pin", ["none", "3"], ["\"none\"", "3"]),
     ("busy-poll", ["always", "50"], ["\"always\"", "50"]),

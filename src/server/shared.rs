@@ -71,7 +71,7 @@ pub struct Shared {
     live: RwLock<Live>,
     client_counts: Vec<AtomicU32>,
     next_client_id: AtomicU64,
-    rejected_count: AtomicU64,
+    rejected_counts: [AtomicU64; Refusal::ALL.len()],
     pub(super) pause_until_ms: AtomicI64,
     pub(super) pause_writes_only: AtomicBool,
     pub(super) pause_changed: Notify,
@@ -79,6 +79,7 @@ pub struct Shared {
     started: Instant,
     random_state: AtomicU64,
     peak_bytes: AtomicU64,
+    pub(super) serving: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) stops: Vec<Notify>,
     pub(super) stopped: Notify,
@@ -117,7 +118,7 @@ impl Shared {
             live: RwLock::new(live),
             client_counts: (0..config.threads).map(|_| AtomicU32::new(0)).collect(),
             next_client_id: AtomicU64::new(1),
-            rejected_count: AtomicU64::new(0),
+            rejected_counts: Default::default(),
             pause_until_ms: AtomicI64::new(0),
             pause_writes_only: AtomicBool::new(false),
             pause_changed: Notify::new(),
@@ -125,6 +126,7 @@ impl Shared {
             started: Instant::now(),
             random_state: AtomicU64::new(seed),
             peak_bytes: AtomicU64::new(0),
+            serving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stops: (0..config.threads).map(|_| Notify::new()).collect(),
             stopped: Notify::new(),
@@ -187,18 +189,23 @@ impl Shared {
     }
 
     /// A connection was not let in.
-    pub fn reject(&self) {
-        self.rejected_count.fetch_add(1, Ordering::Relaxed);
+    pub fn reject(&self, refusal: Refusal) {
+        self.rejected_counts[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Connections that were not let in.
-    pub fn rejected_count(&self) -> u64 {
-        self.rejected_count.load(Ordering::Relaxed)
+    /// Connections that were not let in, by the reason's number.
+    pub fn rejected_counts(&self) -> [u64; Refusal::ALL.len()] {
+        Refusal::ALL.map(|refusal| self.rejected_counts[refusal as usize].load(Ordering::Relaxed))
     }
 
     /// `CONFIG RESETSTAT`.
     pub fn reset_stats(&self) {
-        self.rejected_count.store(0, Ordering::Relaxed);
+        self.rejected_counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
+    /// Whether the shards serve clients: all have started, and none has been told to stop.
+    pub fn is_ready(&self) -> bool {
+        self.serving.load(Ordering::Acquire) && !self.stopping.load(Ordering::Relaxed)
     }
 
     /// Stop serving: every shard answers what it has received.
@@ -248,18 +255,45 @@ impl Shared {
     }
 }
 
-/// What a new client is told who is not let in, or `None`.
-pub fn refusal(shared: &Shared, live: &Live, peer: Option<SocketAddr>) -> Option<&'static str> {
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It comes from elsewhere, and there is no password.
+    Unprotected,
+    /// There are as many clients as there may be.
+    Maxclients,
+}
+
+impl Refusal {
+    /// All of them, in their order.
+    pub const ALL: [Refusal; 2] = [Refusal::Unprotected, Refusal::Maxclients];
+
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Refusal::Unprotected => "unprotected",
+            Refusal::Maxclients => "maxclients",
+        }
+    }
+
+    /// What the client is told.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Refusal::Unprotected => {
+                "-DENIED Tallyring has no password, so it serves only this machine: connect through the loopback interface, or start it with --requirepass.\r\n"
+            }
+            Refusal::Maxclients => "-ERR max number of clients reached\r\n",
+        }
+    }
+}
+
+/// Why a new client is not let in, or `None`.
+pub fn refusal(shared: &Shared, live: &Live, peer: Option<SocketAddr>) -> Option<Refusal> {
     let foreign = peer.is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
     if foreign && live.requirepass.is_none() {
-        return Some(
-            "-DENIED Tallyring has no password, so it serves only this machine: connect through the loopback interface, or start it with --requirepass.\r\n",
-        );
+        return Some(Refusal::Unprotected);
     }
-    if shared.client_count() >= live.maxclients {
-        return Some("-ERR max number of clients reached\r\n");
-    }
-    None
+    (shared.client_count() >= live.maxclients).then_some(Refusal::Maxclients)
 }
 
 pub(super) fn unix_us() -> i64 {

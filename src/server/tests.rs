@@ -23,8 +23,8 @@ fn without_a_password_only_this_machine_is_served() {
         ("[fe80::1]:1", false),
     ] {
         let peer = Some(peer.parse().expect("an address"));
-        let refused = refusal(&open, &open.read_live().1, peer).is_some_and(|text| text.starts_with("-DENIED "));
-        assert_eq!(refused, !is_local, "{peer:?}");
+        let refused = refusal(&open, &open.read_live().1, peer);
+        assert_eq!(refused, (!is_local).then_some(Refusal::Unprotected), "{peer:?}");
         assert_eq!(refusal(&locked, &locked.read_live().1, peer), None);
     }
     assert_eq!(refusal(&open, &open.read_live().1, None), None, "a Unix socket is local");
@@ -42,7 +42,7 @@ fn connections_are_dealt_out_evenly() {
     assert_eq!(shared.place_client().0, 1, "the one with the fewest is next");
     let _ = (shared.place_client(), shared.place_client());
     let full = refusal(&shared, &shared.read_live().1, None);
-    assert_eq!(full, Some("-ERR max number of clients reached\r\n"));
+    assert_eq!(full, Some(Refusal::Maxclients));
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Shard {
     pub async fn receive_messages(self: Rc<Self>) {
         loop {
             self.mesh.woken().await;
-            for source in (0..self.map.shard_count()).filter(|source| *source != self.index) {
+            for source in self.mesh.sources() {
                 let mut answered = false;
                 while let Some(message) = self.mesh.pop(source) {
                     answered |= self.handle(message);

@@ -16,6 +16,48 @@ use crate::connection::{Connection, Waiting};
 /// Least time between two lines about clients that had to go, in nanoseconds.
 const LOG_INTERVAL_NS: u64 = 1_000_000_000;
 
+/// Why a client had to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// The parked store is full, and it has stalled longest.
+    Full,
+    /// Its request stayed unfinished.
+    Request,
+    /// Its replies stayed unread.
+    Reply,
+    /// It gave no password.
+    Auth,
+    /// The kernel has no place for its socket among those that are waited for.
+    Watches,
+}
+
+impl Eviction {
+    /// All of them, in their order.
+    pub const ALL: [Eviction; 5] =
+        [Eviction::Full, Eviction::Request, Eviction::Reply, Eviction::Auth, Eviction::Watches];
+
+    /// The setting that has decided it.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Eviction::Full => "maxmemory-clients",
+            Eviction::Request => "request-timeout",
+            Eviction::Reply => "reply-timeout",
+            Eviction::Auth => "auth-timeout",
+            Eviction::Watches => "fs.epoll.max_user_watches",
+        }
+    }
+
+    const fn why(self) -> &'static str {
+        match self {
+            Eviction::Full => "the parked store is full",
+            Eviction::Request => "its request stayed unfinished",
+            Eviction::Reply => "its replies stayed unread",
+            Eviction::Auth => "it gave no password",
+            Eviction::Watches => "its socket cannot be waited for",
+        }
+    }
+}
+
 /// The accounts.
 #[derive(Debug)]
 pub(super) struct Parked {
@@ -23,7 +65,7 @@ pub(super) struct Parked {
     max_bytes: usize,
     /// Who has parked something: since when, in the shard's nanoseconds, and its place among the clients.
     order: RefCell<BTreeSet<(u64, u32)>>,
-    evicted_count: Cell<u64>,
+    evicted_counts: [Cell<u64>; Eviction::ALL.len()],
     logged_ns: Cell<u64>,
     unlogged_count: Cell<u64>,
 }
@@ -35,7 +77,7 @@ impl Parked {
             bytes: Cell::new(0),
             max_bytes: usize::try_from(share_bytes).unwrap_or(usize::MAX),
             order: RefCell::default(),
-            evicted_count: Cell::new(0),
+            evicted_counts: Default::default(),
             logged_ns: Cell::new(0),
             unlogged_count: Cell::new(0),
         }
@@ -48,9 +90,9 @@ impl Shard {
         self.parked.bytes.get()
     }
 
-    /// Clients that had to go for others.
-    pub fn evicted_count(&self) -> u64 {
-        self.parked.evicted_count.get()
+    /// Clients that had to go for others, by the reason's number.
+    pub fn evicted_counts(&self) -> [u64; Eviction::ALL.len()] {
+        Eviction::ALL.map(|eviction| self.parked.evicted_counts[eviction as usize].get())
     }
 
     /// The connection at `place` has put bytes aside.
@@ -64,7 +106,7 @@ impl Shard {
     pub fn keep_within_store(&self) {
         while self.parked.bytes.get() > self.parked.max_bytes {
             let Some(connection) = self.longest_stalled() else { break };
-            self.evict(&connection, "the parked store (maxmemory-clients) is full");
+            self.evict(&connection, Eviction::Full);
         }
     }
 
@@ -77,9 +119,10 @@ impl Shard {
     }
 
     /// End a client for the sake of others.
-    pub fn evict(&self, connection: &Connection, why: &str) {
+    pub fn evict(&self, connection: &Connection, eviction: Eviction) {
         connection.end();
-        self.parked.evicted_count.set(self.parked.evicted_count.get() + 1);
+        let count = &self.parked.evicted_counts[eviction as usize];
+        count.set(count.get() + 1);
         let now_ns = self.clock.now().ns;
         let since_ns = now_ns - self.parked.logged_ns.get();
         if self.parked.logged_ns.get() != 0 && since_ns < LOG_INTERVAL_NS {
@@ -89,9 +132,11 @@ impl Shard {
         let others_count = self.parked.unlogged_count.take();
         let waited_s = (now_ns - connection.waiting_since_ns.get()) / 1_000_000_000;
         warn!(
-            "disconnected {} (id {}) after it stalled for {waited_s} s: {why}; {} parked, and {others_count} more clients since the last such line",
+            "disconnected {} (id {}) after it stalled for {waited_s} s: {} ({}); {} parked, and {others_count} more clients since the last such line",
             connection.address(),
             connection.session.borrow().client.id,
+            eviction.why(),
+            eviction.setting(),
             ByteCount(self.parked.bytes.get() as u64),
         );
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio_uring::buf::fixed::FixedBuf;
 
-use super::Shard;
+use super::{Eviction, Shard};
 use crate::buffers::Purpose;
 use crate::command::ClientFilter;
 use crate::config::BusyPoll;
 use crate::connection::{Connection, Waiting};
 use crate::latency::Event;
 use crate::limits::{LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX};
+use crate::process;
 use crate::server::Live;
 use crate::stats::Report;
 
@@ -171,13 +172,13 @@ impl Shard {
                 _ => connection.unsent_since_ns.get(),
             };
             if is_over(unsent_since_ns, live.reply_timeout_s) {
-                self.evict(connection, "its replies stayed unread (reply-timeout)");
+                self.evict(connection, Eviction::Reply);
             } else if idle && is_over(connection.unfinished_since_ns.get(), live.request_timeout_s) {
-                self.evict(connection, "its request stayed unfinished (request-timeout)");
+                self.evict(connection, Eviction::Request);
             } else if !connection.session.borrow().client.authenticated
                 && is_over(connection.created_ns, live.auth_timeout_s)
             {
-                self.evict(connection, "it gave no password (auth-timeout)");
+                self.evict(connection, Eviction::Auth);
             } else if idle && is_over(connection.active_ns.get(), live.timeout_s) {
                 connection.end();
             }
@@ -230,7 +231,12 @@ impl Shard {
     pub(super) fn report(&self) -> Report {
         let counters = self.counters.borrow();
         let clients = self.clients.borrow();
-        let unparsed = clients.iter().map(|(_, connection)| connection.parked.borrow().input.len() as u64);
+        let (mut stalled_count, mut input_bytes_max) = (0, 0);
+        for (_, connection) in clients.iter() {
+            let parked = connection.parked.borrow();
+            stalled_count += u64::from(parked.bytes() > 0);
+            input_bytes_max = input_bytes_max.max(parked.input.len() as u64);
+        }
         Report {
             key_count: counters.key_count(),
             expiring_count: counters.expiring_count(),
@@ -243,8 +249,10 @@ impl Shard {
             queue_bytes: (QUEUES_BYTES_MAX - self.queue_room_bytes.get().min(QUEUES_BYTES_MAX)) as u64,
             client_count: clients.len() as u64,
             parked_bytes: self.parked_bytes() as u64,
-            evicted_count: self.evicted_count(),
-            input_bytes_max: unparsed.max().unwrap_or(0),
+            stalled_count,
+            evicted_counts: self.evicted_counts(),
+            input_bytes_max,
+            cpu_ns: process::thread_cpu_ns(),
             ..self.stats.borrow().report()
         }
     }

@@ -10,8 +10,8 @@ use crate::config::{ByteCount, Config};
 use crate::host::Host;
 use crate::latency::{COMMAND_HISTOGRAM_BYTES, COMMAND_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES, STAGE_HISTOGRAM_COUNT};
 use crate::limits::{
-    CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, QUEUES_BYTES_MAX, SLOT_COUNT,
-    WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
+    CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, QUEUES_BYTES_MAX,
+    SCRAPE_PAGE_BYTES_MAX, SCRAPER_COUNT_MAX, SLOT_COUNT, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Batch};
 use crate::session::Window;
@@ -59,6 +59,8 @@ impl MemoryPlan {
         let part =
             |name, count: usize, each_bytes: usize| Part { name, count: count as u64, each_bytes: each_bytes as u64 };
         let buffers = shards * config.fixed_buffer_count;
+        // Each scraper may still be taking an old one; beside those the newest, and one that is being written.
+        let metrics_pages = if config.metrics_port == 0 { 0 } else { SCRAPER_COUNT_MAX + 2 };
         let batches = shards * (mesh::batch_count(shards) + shards - 1);
         MemoryPlan {
             parts: vec![
@@ -75,6 +77,7 @@ impl MemoryPlan {
                 part("parked stores", 1, config.maxmemory_clients_bytes as usize),
                 part("transaction queues", shards, QUEUES_BYTES_MAX),
                 part("watched keys", shards, WATCHED_BYTES_MAX),
+                part("metrics pages", metrics_pages, SCRAPE_PAGE_BYTES_MAX),
                 part("large replies", shards * LARGE_REPLY_COUNT_MAX, 2 * LARGE_REPLY_BYTES_MAX),
             ],
             maxmemory_bytes: config.maxmemory_bytes,

@@ -118,6 +118,7 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
 fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
     let config = &shared.config;
     let bind: Vec<String> = config.bind.iter().map(ToString::to_string).collect();
+    let metrics_bind: Vec<String> = config.metrics_bind.iter().map(ToString::to_string).collect();
     let unixsocket = config.unixsocket.as_ref().map(|path| path.display().to_string());
     BTreeMap::from([
         ("appendfsync", "no".into()),
@@ -134,6 +135,8 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
         ("maxmemory", live.maxmemory_bytes.to_string()),
         ("maxmemory-policy", "noeviction".into()),
         ("maxmemory-clients", config.maxmemory_clients_bytes.to_string()),
+        ("metrics-bind", metrics_bind.join(" ")),
+        ("metrics-port", config.metrics_port.to_string()),
         ("port", shared.port().to_string()),
         ("requirepass", live.requirepass.as_deref().unwrap_or_default().to_owned()),
         ("reply-timeout", live.reply_timeout_s.to_string()),
