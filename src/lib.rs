@@ -31,3 +31,6 @@ pub mod latency;
 pub mod process;
 pub mod stats;
 pub mod tasks;
+
+// The tools that come with it.
+pub mod bench;

@@ -174,7 +174,7 @@ fn the_plan_adds_up() {
     assert_eq!(bytes(&two, "mesh batches"), 2 * (128 + 1) * Batch::BYTES as u64);
     assert_eq!(bytes(&two, "transaction queues"), 2 * QUEUES_BYTES_MAX as u64);
     assert_eq!(bytes(&two, "large replies"), 2 * 2 * 2 * LARGE_REPLY_BYTES_MAX as u64);
-    assert_eq!(two.fixed_bytes(), two.parts.iter().map(|part| part.count * part.each_bytes).sum());
+    assert_eq!(two.fixed_bytes(), two.parts.iter().map(|part| part.count * part.each_bytes).sum::<u64>());
     assert_eq!(two.ceiling_bytes(), Some(two.fixed_bytes() + (1 << 30)));
     let lines = two.lines();
     assert_eq!(lines[0], "fixed buffers: 128 x 16.0 KiB = 2.0 MiB");

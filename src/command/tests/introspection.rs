@@ -33,11 +33,11 @@ fn commands_that_redis_has_are_described_as_redis_does() {
         let fields = described.items();
         assert_eq!(fields.len(), 10);
         assert_eq!(fields[0].word(), name);
-        assert_eq!(fields[1].integer(), expected.arity.into(), "{name}");
+        assert_eq!(fields[1].integer(), i64::from(expected.arity), "{name}");
         assert_eq!(fields[2].words().join(" "), expected.flags, "{name}");
         let (first, last, step) = expected.keys;
         let keys: Vec<i64> = fields[3..6].iter().map(Reply::integer).collect();
-        assert_eq!(keys, [first.into(), last.into(), step.into()], "{name}");
+        assert_eq!(keys, [first, last, step].map(i64::from), "{name}");
         assert_eq!(fields[6].words().join(" "), expected.categories, "{name}");
         assert_eq!(sorted(&fields[7].words().join(" ")), sorted(expected.tips), "{name}");
         let specs: Vec<String> = fields[8].items().iter().map(key_spec).collect();

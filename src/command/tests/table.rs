@@ -58,14 +58,14 @@ fn keys_are_where_the_arity_puts_them() {
 #[test]
 fn positions_count_from_both_ends() {
     let positions = |keys: Keys, count| keys.positions(count).collect::<Vec<_>>();
-    assert_eq!(positions(Keys::NONE, 9), []);
+    assert_eq!(positions(Keys::NONE, 9), [0_usize; 0]);
     assert_eq!(positions(Keys::ONE, 2), [1]);
     assert_eq!(positions(Keys::ONE, 9), [1]);
     assert_eq!(positions(Keys::TWO, 3), [1, 2]);
     assert_eq!(positions(Keys::AFTER_SUBCOMMAND, 3), [2]);
     assert_eq!(positions(Keys::ALL, 4), [1, 2, 3]);
     assert_eq!(positions(Keys::PAIRS, 5), [1, 3]);
-    assert_eq!(positions(Keys::ALL, 1), []);
+    assert_eq!(positions(Keys::ALL, 1), [0_usize; 0]);
 }
 
 #[test]
