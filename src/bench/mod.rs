@@ -3,6 +3,10 @@
 //! [`result`] has what a run found out; everything that is printed or written is made of it alone, so a file that was
 //! read back gives the same tables, plots and comparisons as the run itself.
 
+// The command line.
+pub mod command;
+pub mod watch;
+
 // What is to be done.
 pub mod distribution;
 pub mod mix;
@@ -22,6 +26,7 @@ pub mod open;
 pub mod pace;
 pub mod record;
 pub mod reply;
+pub mod sink;
 pub mod target;
 pub mod thread;
 
