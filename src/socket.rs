@@ -63,6 +63,23 @@ impl Socket {
         }
     }
 
+    /// As [`Socket::read_fixed`], into memory that is not registered.
+    pub async fn read(&self, slice: Slice<Vec<u8>>) -> BufResult<usize, Slice<Vec<u8>>> {
+        assert!(slice.end() > slice.begin(), "a receive into nothing would look like the end of the stream");
+        match self {
+            Socket::Tcp { stream, .. } => stream.read(slice).await,
+            Socket::Unix(stream) => stream.read(slice).await,
+        }
+    }
+
+    /// As [`Socket::write_fixed`], from memory that is not registered.
+    pub async fn write(&self, slice: Slice<Vec<u8>>) -> BufResult<usize, Slice<Vec<u8>>> {
+        match self {
+            Socket::Tcp { stream, .. } => stream.write(slice).submit().await,
+            Socket::Unix(stream) => stream.write(slice).submit().await,
+        }
+    }
+
     /// Wait until the socket is ready for `events` ([`READABLE`], [`WRITABLE`]), holding no buffer.
     ///
     /// # Errors

@@ -3,10 +3,40 @@
 //! [`result`] has what a run found out; everything that is printed or written is made of it alone, so a file that was
 //! read back gives the same tables, plots and comparisons as the run itself.
 
-// What a run finds out.
+// The command line.
+pub mod command;
+pub mod watch;
+
+// What is to be done.
+pub mod distribution;
+pub mod mix;
+pub mod options;
+pub mod random;
+pub mod requests;
+pub mod run;
+pub mod schedule;
+pub mod template;
+
+// Doing it.
+pub mod buffer;
+pub mod closed;
+pub mod flight;
+pub mod nodes;
+pub mod open;
+pub mod pace;
+pub mod record;
+pub mod reply;
+pub mod sink;
+pub mod target;
+pub mod thread;
+
+// What came of it.
+pub mod account;
 pub mod fingerprint;
 pub mod histogram;
+pub mod judge;
 pub mod result;
+pub mod verify;
 
 // What is made of it.
 pub mod csv;
@@ -19,3 +49,5 @@ pub mod units;
 mod outputs;
 #[cfg(test)]
 mod sample;
+
+pub use run::{BenchError, Limit, Observer, Progress, Run, run};
