@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::bench;
 use crate::config::Options;
 use crate::startup::StartError;
 
@@ -16,6 +17,17 @@ Examples:
   tallyring serve
   tallyring serve --port 6380 --threads 4 --pin 2-5 --maxmemory 4gb
   tallyring serve --config /etc/tallyring.toml --log-level debug";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  tallyring bench
+  tallyring bench --rate 500k --pipeline 16 --duration 60s
+  tallyring bench --rate max --pipeline 64 --threads 2 --pin 2-3
+  tallyring bench --mix incr=90,get=10 --distribution zipf:0.99
+  tallyring bench --command \"INCR user:{key}\" --keys 100000
+
+Exit codes: 0 the numbers hold; 1 the server counted wrongly, answered with errors, or could not be asked; 2 the result \
+is inconclusive or partial, or the flags are wrong.";
 
 /// A counter server for Linux that speaks the Redis protocol.
 #[derive(Debug, Parser)]
@@ -32,6 +44,9 @@ pub enum Command {
     /// Serve counters to Redis clients
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Measure a server's throughput and latency, and verify that it counts right
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Box<bench::options::Options>),
 }
 
 /// The flags of `tallyring serve`.
@@ -55,6 +70,8 @@ pub enum Invocation {
     Serve(Box<Options>),
     /// `tallyring serve --print-memory-plan`, likewise.
     PrintMemoryPlan(Box<Options>),
+    /// `tallyring bench`.
+    Bench(Box<bench::options::Options>),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -70,7 +87,10 @@ pub fn read<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 
 /// What parsed flags ask for: reads the file that they name, and lets the flags win over it.
 pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
-    let Cli { command: Command::Serve(serve) } = Cli::from_arg_matches(matches).expect("the flags were parsed");
+    let serve = match Cli::from_arg_matches(matches).expect("the flags were parsed").command {
+        Command::Serve(serve) => serve,
+        Command::Bench(options) => return Ok(Invocation::Bench(options)),
+    };
     let mut options = Box::new(serve.options);
     if let Some(path) = serve.config {
         *options = Options::read_file(&path)?;

@@ -1,10 +1,11 @@
 //! The `tallyring` binary: which subcommand, and how the process ends.
 //!
 //! Exit codes: 0 all went well; 1 the machine refuses (one line on standard error: cause and remedy); 2 wrong flags or
-//! configuration.
+//! configuration. `bench` has its own ([`tallyring::bench::command`]), of which these are a part.
 
 use std::process::ExitCode;
 
+use tallyring::bench;
 use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
@@ -13,11 +14,12 @@ use tallyring::{logging, server};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
-        Invocation::Serve(options) => serve(*options),
-        Invocation::PrintMemoryPlan(options) => print_memory_plan(*options),
+        Invocation::Serve(options) => serve(*options).map(|()| ExitCode::SUCCESS),
+        Invocation::PrintMemoryPlan(options) => print_memory_plan(*options).map(|()| ExitCode::SUCCESS),
+        Invocation::Bench(options) => Ok(bench::command::execute(&options)),
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("tallyring: {error}");
             ExitCode::from(error.exit_code())

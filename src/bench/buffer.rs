@@ -99,5 +99,10 @@ pub fn allocate(count: usize, bytes: usize) -> Vec<Buffer> {
                 .collect();
         }
     }
+    allocate_plain(count, bytes)
+}
+
+/// `count` buffers of `bytes` that are not registered.
+pub fn allocate_plain(count: usize, bytes: usize) -> Vec<Buffer> {
     (0..count).map(|_| Buffer::Plain(vec![1; bytes])).collect()
 }

@@ -78,7 +78,8 @@ pub fn add(histogram: &mut Histogram<u64>, other: &Histogram<u64>) -> Result<(),
     if histogram.len().checked_add(other.len()).is_none() {
         return Err("a histogram has more samples than 64 bits count".to_owned());
     }
-    if other.max() > TIME_NS_MAX {
+    // `max` is the end of its bucket, which may lie behind the longest time.
+    if other.lowest_equivalent(other.max()) > TIME_NS_MAX {
         return Err(format!("a histogram has {} ns, more than an hour: is it in nanoseconds?", other.max()));
     }
     histogram.add(other).map_err(|error| format!("histograms cannot be added: {error}"))

@@ -3,6 +3,10 @@
 //! [`result`] has what a run found out; everything that is printed or written is made of it alone, so a file that was
 //! read back gives the same tables, plots and comparisons as the run itself.
 
+// The command line.
+pub mod command;
+pub mod watch;
+
 // What is to be done.
 pub mod distribution;
 pub mod mix;
@@ -22,15 +26,28 @@ pub mod open;
 pub mod pace;
 pub mod record;
 pub mod reply;
+pub mod sink;
 pub mod target;
 pub mod thread;
 
-// What came of it.
+// What a run finds out.
 pub mod account;
 pub mod fingerprint;
 pub mod histogram;
 pub mod judge;
 pub mod result;
 pub mod verify;
+
+// What is made of it.
+pub mod csv;
+pub mod hgrm;
+pub mod hlog;
+pub mod table;
+pub mod units;
+
+#[cfg(test)]
+mod outputs;
+#[cfg(test)]
+mod sample;
 
 pub use run::{BenchError, Limit, Observer, Progress, Run, run};

@@ -138,6 +138,13 @@ pub struct Latencies {
     pub lateness: Recorded,
 }
 
+impl Latencies {
+    /// Each with its name.
+    pub fn named(&self) -> [(&'static str, &Recorded); 3] {
+        [("response", &self.response), ("service", &self.service), ("lateness", &self.lateness)]
+    }
+}
+
 /// The histograms of one command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandLatencies {
@@ -168,6 +175,13 @@ pub struct Second {
     pub service: Packed,
     /// Their lateness.
     pub lateness: Packed,
+}
+
+impl Second {
+    /// Each histogram with its name.
+    pub fn named(&self) -> [(&'static str, &Packed); 3] {
+        [("response", &self.response), ("service", &self.service), ("lateness", &self.lateness)]
+    }
 }
 
 /// Whether the counters are what they must be.

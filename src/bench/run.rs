@@ -126,6 +126,13 @@ pub enum BenchError {
     Interrupted,
 }
 
+impl BenchError {
+    /// As a run's that was stopped, or failed.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, BenchError::Interrupted) { 2 } else { 1 }
+    }
+}
+
 /// Who follows a run.
 pub trait Observer {
     /// What is being done now, where it takes long.
