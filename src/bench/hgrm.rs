@@ -17,13 +17,17 @@ pub fn hgrm(histogram: &Histogram<u64>) -> String {
     writeln!(text, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")
         .expect("a string takes all");
     let mut count = 0;
+    // The reference adds up percents, so beyond 1,000,000 its last column has other rounding errors than a sum of shares.
+    let mut percent = 0.0;
     for step in histogram.iter_quantiles(STEP_COUNT) {
         count += step.count_since_last_iteration();
         let value = step.value_iterated_to() as f64 / UNIT_NS;
         let quantile = step.quantile_iterated_to();
         write!(text, "{value:12.3} {quantile:2.12} {count:10}").expect("a string takes all");
         if quantile < 1.0 {
-            write!(text, " {:14.2}", 1.0 / (1.0 - quantile)).expect("a string takes all");
+            write!(text, " {:14.2}", 1.0 / (1.0 - percent / 100.0)).expect("a string takes all");
+            let halvings = (1.0 / (1.0 - quantile)).log2() as i32;
+            percent += 100.0 / (f64::from(STEP_COUNT) * 2_f64.powi(halvings + 1));
         }
         text.push('\n');
     }

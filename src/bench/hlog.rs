@@ -104,7 +104,9 @@ impl Log {
     pub fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let mut header = IntervalLogWriterBuilder::new();
-        self.comments.iter().for_each(|line| drop(header.add_comment(line)));
+        for line in &self.comments {
+            header.add_comment(line);
+        }
         header.add_comment("[Histogram log format version 1.2]");
         header.with_start_time(UNIX_EPOCH + self.start);
         header.begin_log_with(out, &mut serializer)?;
