@@ -30,7 +30,7 @@ pub mod sink;
 pub mod target;
 pub mod thread;
 
-// What came of it.
+// What a run finds out.
 pub mod account;
 pub mod fingerprint;
 pub mod histogram;
