@@ -39,15 +39,22 @@ pub mod result;
 pub mod verify;
 
 // What is made of it.
+pub mod compare;
 pub mod csv;
+pub mod file;
 pub mod hgrm;
 pub mod hlog;
+pub mod html;
+pub mod merge;
+pub mod page;
+pub mod plot;
+pub mod stats;
 pub mod table;
 pub mod units;
 
 #[cfg(test)]
 mod outputs;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub use run::{BenchError, Limit, Observer, Progress, Run, run};

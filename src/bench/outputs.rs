@@ -5,7 +5,7 @@ use std::process::Command;
 use super::hlog::Log;
 use super::result::{RunResult, Verdict};
 use super::sample::{self, decades};
-use super::{csv, hgrm, table};
+use super::{csv, hgrm, html, table};
 
 /// What HdrHistogram 2.1.11's `HistogramLogProcessor -outputValueUnitRatio 1000` printed of a log with [`decades`].
 const GOLDEN_HGRM: &str = include_str!("outputs/decades.hgrm");
@@ -50,6 +50,27 @@ fn the_table_says_what_is_not_known() {
     assert!(text.contains("response incr") && text.contains("response get"), "{text}");
     run.workload.load = super::result::Load::Closed;
     assert!(table::table(&run).contains("closed loop: peak throughput"), "it is labelled");
+}
+
+#[test]
+fn the_page_names_nothing_outside_of_itself() {
+    let mut run = sample::run(7, 30, 200_000, 80.0);
+    run.command_line.push("<script>alert(1)</script>".to_owned());
+    let text = html::html(&run).unwrap();
+    if let Some(path) = std::env::var_os("TALLYRING_SAMPLE_PAGE") {
+        std::fs::write(path, &text).unwrap();
+    }
+    for foreign in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
+        assert!(!text.contains(foreign), "{foreign}");
+    }
+    for said in ["tallyring bench --rate 100k", "AMD EPYC 9354P", "Latency by percentile", "200 k/s"] {
+        assert!(text.contains(said), "{said}");
+    }
+    assert_eq!(text.matches("<figure>").count(), 3);
+    // Without anything measured there is still a page.
+    let nothing = sample::run(7, 0, 200_000, 80.0);
+    assert!(!html::html(&nothing).unwrap().contains("NaN"));
+    assert!(table::table(&nothing).contains("0.00/s"));
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn head(text: &mut String, run: &RunResult) {
     );
 }
 
-fn tail(text: &mut String, run: &RunResult) {
+/// How busy everybody was.
+pub fn busy_line(run: &RunResult) -> String {
     let bottleneck = &run.bottleneck;
     let mut busy: Vec<String> = Vec::new();
     if let Some(most) = bottleneck.generator_busy.iter().copied().reduce(f64::max) {
@@ -138,12 +139,16 @@ fn tail(text: &mut String, run: &RunResult) {
     busy.extend(bottleneck.server_cpu.map(|share| format!("server {} of a core", percent(share))));
     busy.extend(bottleneck.server_thread_cpu.map(|share| format!("its busiest thread {}", percent(share))));
     busy.extend(bottleneck.retransmits.map(|count| format!("{} segments sent again", grouped(count))));
+    if busy.is_empty() { "not known".to_owned() } else { busy.join(", ") }
+}
+
+fn tail(text: &mut String, run: &RunResult) {
     lines(
         text,
         &[
             ("counters", verification_line(&run.verification)),
-            ("busy", if busy.is_empty() { "not known".to_owned() } else { busy.join(", ") }),
-            ("bottleneck", bottleneck.summary.clone()),
+            ("busy", busy_line(run)),
+            ("bottleneck", run.bottleneck.summary.clone()),
             ("verdict", run.verdict.line()),
         ],
     );
