@@ -46,7 +46,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Measure a server's throughput and latency, and verify that it counts right
     #[command(after_help = BENCH_EXAMPLES)]
-    Bench(Box<bench::options::Options>),
+    Bench(Box<bench::command::Arguments>),
 }
 
 /// The flags of `tallyring serve`.
@@ -71,7 +71,7 @@ pub enum Invocation {
     /// `tallyring serve --print-memory-plan`, likewise.
     PrintMemoryPlan(Box<Options>),
     /// `tallyring bench`.
-    Bench(Box<bench::options::Options>),
+    Bench(Box<bench::command::Arguments>),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -89,7 +89,7 @@ pub fn read<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
     let serve = match Cli::from_arg_matches(matches).expect("the flags were parsed").command {
         Command::Serve(serve) => serve,
-        Command::Bench(options) => return Ok(Invocation::Bench(options)),
+        Command::Bench(arguments) => return Ok(Invocation::Bench(arguments)),
     };
     let mut options = Box::new(serve.options);
     if let Some(path) = serve.config {

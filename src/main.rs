@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
         Invocation::Serve(options) => serve(*options).map(|()| ExitCode::SUCCESS),
         Invocation::PrintMemoryPlan(options) => print_memory_plan(*options).map(|()| ExitCode::SUCCESS),
-        Invocation::Bench(options) => Ok(bench::command::execute(&options)),
+        Invocation::Bench(arguments) => Ok(bench::command::execute(&arguments)),
     });
     match done {
         Ok(code) => code,
