@@ -259,7 +259,7 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, mu
     let mut standing = Standing::default();
     // Until when the server held the connection up.
     let mut held_until_ns = 0;
-    while queue.ready(thread).await && !thread.closing.get() {
+    while queue.ready(thread).await && !thread.closing.get() && connection.alive.get() {
         let now = now_ns();
         let bytes = {
             let flight = &mut *connection.flight.borrow_mut();
@@ -320,7 +320,8 @@ async fn receive_replies(thread: &Thread, connection: &Connection, mut input: Bu
         let result;
         (result, input) = input.receive(&connection.socket, partial_bytes..end).await;
         let received_bytes = result?;
-        if received_bytes == 0 {
+        // What comes after a connection was given up has been counted as unanswered.
+        if received_bytes == 0 || !connection.alive.get() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
         }
         partial_bytes = thread.take_replies(connection, &mut input, partial_bytes + received_bytes, now_ns())?;
