@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::bench;
 use crate::config::Options;
 use crate::doctor;
 use crate::startup::StartError;
@@ -46,6 +47,17 @@ Examples:
   tallyring completions zsh > \"${fpath[1]}/_tallyring\"
   tallyring completions fish > ~/.config/fish/completions/tallyring.fish";
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  tallyring bench
+  tallyring bench --rate 500k --pipeline 16 --duration 60s
+  tallyring bench --rate max --pipeline 64 --threads 2 --pin 2-3
+  tallyring bench --mix incr=90,get=10 --distribution zipf:0.99
+  tallyring bench --command \"INCR user:{key}\" --keys 100000
+
+Exit codes: 0 the numbers hold; 1 the server counted wrongly, answered with errors, or could not be asked; 2 the result \
+is inconclusive or partial, or the flags are wrong.";
+
 /// A counter server for Linux that speaks the Redis protocol.
 #[derive(Debug, Parser)]
 #[command(name = "tallyring", version, arg_required_else_help = true)]
@@ -61,6 +73,9 @@ pub enum Command {
     /// Serve counters to Redis clients
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Measure a server's throughput and latency, and verify that it counts right
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Box<bench::command::Arguments>),
     /// Examine this host: what of it stands in the server's way, why, and what to do about it
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
@@ -158,6 +173,8 @@ pub enum Invocation {
     Serve(Box<Options>),
     /// `tallyring serve --print-memory-plan`, likewise.
     PrintMemoryPlan(Box<Options>),
+    /// `tallyring bench`.
+    Bench(Box<bench::command::Arguments>),
     /// `tallyring doctor`.
     Doctor(Box<doctor::Request>),
     /// `tallyring top`.
@@ -192,6 +209,7 @@ pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
             let options = with_file(options, config, flags)?;
             Invocation::Doctor(Box::new(doctor::Request { options, json, all, skip, pid, root }))
         }
+        Command::Bench(arguments) => Invocation::Bench(arguments),
         Command::Top(top) => Invocation::Top(top.top()),
         Command::Completions { shell } => Invocation::Completions(shell),
         Command::Man { directory } => Invocation::Man(directory),

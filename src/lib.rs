@@ -38,3 +38,5 @@ pub mod tasks;
 
 pub mod pages;
 pub mod top;
+// The tools that come with it.
+pub mod bench;

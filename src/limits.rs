@@ -124,6 +124,40 @@ pub const SCRAPE_REQUEST_BYTES_MAX: usize = 16 * 1_024;
 /// Longest page of metrics, in bytes: every command called, every kind of error seen, [`SHARD_COUNT_MAX`] shards.
 pub const SCRAPE_PAGE_BYTES_MAX: usize = 1_536 * 1_024;
 
+/// The load generator: longest request.
+pub const LOAD_REQUEST_BYTES_MAX: usize = 64 * 1_024;
+
+/// The load generator: different commands of one load.
+pub const LOAD_COMMAND_COUNT_MAX: usize = 16;
+
+/// The load generator: keys of one `mget` or `mincrby` of a mix.
+pub const LOAD_KEYS_PER_REQUEST_MAX: usize = 1_024;
+
+/// The load generator: threads.
+pub const LOAD_THREAD_COUNT_MAX: usize = 256;
+
+/// The load generator: connections of all threads.
+pub const LOAD_CONNECTION_COUNT_MAX: usize = 60_000;
+
+/// The load generator: requests that a connection sends at once.
+pub const LOAD_PIPELINE_MAX: usize = 4_096;
+
+/// The load generator: bytes that a connection sends at once. They and their replies must fit between the two sockets,
+/// as replies are read only when all is sent.
+pub const LOAD_BATCH_BYTES_MAX: usize = 128 * 1_024;
+
+/// The load generator: bytes of a recorded trace.
+pub const LOAD_TRACE_BYTES_MAX: u64 = 4 << 30;
+
+/// The load generator: requests a second.
+pub const LOAD_RATE_MAX: f64 = 1e9;
+
+/// The load generator: nodes of a cluster.
+pub const LOAD_NODE_COUNT_MAX: usize = 1_000;
+
+/// The load generator: requests of one thread that wait for being sent or answered. Beyond it the schedule waits too.
+pub const LOAD_PENDING_COUNT_MAX: usize = 4 * 1_024 * 1_024;
+
 const _: () = assert!(SLOT_COUNT.is_power_of_two());
 const _: () = assert!(SHARD_COUNT_MAX <= SLOT_COUNT);
 const _: () = assert!(KEY_BYTES_MAX <= ARGUMENT_BYTES_MAX);

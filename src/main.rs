@@ -1,10 +1,11 @@
 //! The `tallyring` binary: which subcommand, and how the process ends.
 //!
 //! Exit codes: 0 all went well; 1 the machine refuses (one line on standard error: cause and remedy); 2 wrong flags or
-//! configuration. `tallyring doctor` has two more for what it finds.
+//! configuration. `doctor` has two more for what it finds, and `bench` its own ([`tallyring::bench::command`]).
 
 use std::process::ExitCode;
 
+use tallyring::bench;
 use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Invocation::Top(top) => top::run(&top).map(|()| ExitCode::SUCCESS),
         Invocation::Completions(shell) => pages::print_completions(shell).map(|()| ExitCode::SUCCESS),
         Invocation::Man(directory) => pages::write_manual(&directory).map(|()| ExitCode::SUCCESS),
+        Invocation::Bench(arguments) => Ok(bench::command::execute(&arguments)),
     });
     match done {
         Ok(code) => code,

@@ -4,6 +4,7 @@
 //! keeps a buffer until then, whatever becomes of the future.
 
 use std::io;
+use std::marker::PhantomData;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -15,8 +16,10 @@ use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 /// `POLLIN | POLLRDHUP`, as in `poll(2)`.
 const READABLE: u32 = 0x0001 | 0x2000;
-/// `MSG_DONTWAIT | MSG_NOSIGNAL`, as in `send(2)`.
-const DO_NOT_WAIT: i32 = 0x40 | 0x4000;
+/// `MSG_NOSIGNAL`, as in `send(2)`.
+const NO_SIGNAL: i32 = 0x4000;
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`.
+const DO_NOT_WAIT: i32 = 0x40 | NO_SIGNAL;
 /// `ECANCELED`, as in `errno(3)`.
 pub const CANCELED: i32 = 125;
 
@@ -43,7 +46,7 @@ impl Socket {
         let index = buffer.buf_index();
         let place = &mut buffer[range];
         let entry = opcode::ReadFixed::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32, index);
-        UnsubmittedOneshot::new(buffer, WithBuffer, entry.build()).submit().await
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
     /// Send `range` of the buffer, as much as the kernel takes. Unless it `waits`, a client that does not read is
@@ -57,7 +60,22 @@ impl Socket {
             // Before Linux 6.4 a fixed write to a socket could not be told not to wait.
             false => opcode::Send::new(fd, from, count).flags(DO_NOT_WAIT).build(),
         };
-        UnsubmittedOneshot::new(buffer, WithBuffer, entry).submit().await
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry).submit().await
+    }
+
+    /// As [`Socket::receive`], into memory that is not registered.
+    pub async fn receive_plain(&self, mut buffer: Vec<u8>, range: Range<usize>) -> (io::Result<usize>, Vec<u8>) {
+        assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
+        let place = &mut buffer[range];
+        let entry = opcode::Recv::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32);
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
+    }
+
+    /// As [`Socket::send`], from memory that is not registered. It waits.
+    pub async fn send_plain(&self, buffer: Vec<u8>, range: Range<usize>) -> (io::Result<usize>, Vec<u8>) {
+        let place = &buffer[range];
+        let entry = opcode::Send::new(types::Fd(self.fd()), place.as_ptr(), place.len() as u32).flags(NO_SIGNAL);
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
     /// End the receive or send that waits on this socket: it completes with `ECANCELED` and brings its buffer back.
@@ -122,13 +140,19 @@ impl OneshotOutputTransform for Plain {
 }
 
 /// How many bytes an operation moved, and its buffer.
-struct WithBuffer;
+struct WithBuffer<B>(PhantomData<B>);
 
-impl OneshotOutputTransform for WithBuffer {
-    type Output = (io::Result<usize>, FixedBuf);
-    type StoredData = FixedBuf;
+impl<B> WithBuffer<B> {
+    fn new() -> WithBuffer<B> {
+        WithBuffer(PhantomData)
+    }
+}
 
-    fn transform_oneshot_output(self, buffer: FixedBuf, entry: cqueue::Entry) -> Self::Output {
+impl<B: 'static> OneshotOutputTransform for WithBuffer<B> {
+    type Output = (io::Result<usize>, B);
+    type StoredData = B;
+
+    fn transform_oneshot_output(self, buffer: B, entry: cqueue::Entry) -> Self::Output {
         (result(&entry).map(|count| count as usize), buffer)
     }
 }

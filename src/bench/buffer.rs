@@ -1,0 +1,107 @@
+//! What a load thread receives into and sends from: registered with its ring where the kernel allows it.
+//!
+//! A thread with more connections than a ring can have buffers, or whose `RLIMIT_MEMLOCK` is too low, takes ordinary
+//! memory instead: each operation then costs a little more, nothing else differs.
+
+use std::io;
+use std::ops::{Deref, DerefMut, Range};
+
+use bytes::BytesMut;
+use tokio_uring::buf::fixed::{FixedBuf, FixedBufRegistry};
+
+use crate::limits::FIXED_BUFFER_COUNT_MAX;
+use crate::socket::Socket;
+
+/// A cache line.
+const LINE_BYTES: usize = 64;
+
+/// Bytes of a buffer, and who owns them while the kernel has them is the operation.
+pub enum Buffer {
+    /// Registered.
+    Fixed(FixedBuf),
+    /// Not.
+    Plain(Vec<u8>),
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Buffer::Fixed(buffer) => buffer,
+            Buffer::Plain(buffer) => buffer,
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Buffer::Fixed(buffer) => buffer,
+            Buffer::Plain(buffer) => buffer,
+        }
+    }
+}
+
+impl Buffer {
+    /// Receive into a part, which is not empty. 0 is the end of the stream.
+    pub async fn receive(self, socket: &Socket, part: Range<usize>) -> (io::Result<usize>, Buffer) {
+        match self {
+            Buffer::Fixed(buffer) => {
+                let (result, buffer) = socket.receive(buffer, part).await;
+                (result, Buffer::Fixed(buffer))
+            }
+            Buffer::Plain(buffer) => {
+                let (result, buffer) = socket.receive_plain(buffer, part).await;
+                (result, Buffer::Plain(buffer))
+            }
+        }
+    }
+
+    /// Send a part, all of it.
+    pub async fn send(mut self, socket: &Socket, mut part: Range<usize>) -> (io::Result<()>, Buffer) {
+        while !part.is_empty() {
+            let (result, buffer) = match self {
+                Buffer::Fixed(buffer) => {
+                    let (result, buffer) = socket.send(buffer, part.clone(), true).await;
+                    (result, Buffer::Fixed(buffer))
+                }
+                Buffer::Plain(buffer) => {
+                    let (result, buffer) = socket.send_plain(buffer, part.clone()).await;
+                    (result, Buffer::Plain(buffer))
+                }
+            };
+            self = buffer;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), self),
+                Ok(sent_bytes) => part.start += sent_bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), self),
+            }
+        }
+        (Ok(()), self)
+    }
+}
+
+/// `count` buffers of at least `bytes`. Within the thread's runtime.
+pub fn allocate(count: usize, bytes: usize) -> Vec<Buffer> {
+    // A multiple of the cache line keeps neighbours apart, an odd one keeps equal places out of equal cache sets.
+    let bytes = (bytes.div_ceil(LINE_BYTES) | 1) * LINE_BYTES;
+    if count <= FIXED_BUFFER_COUNT_MAX {
+        let mut region = BytesMut::with_capacity(count * bytes);
+        // Ones, not zeros: zeroed pages would not be there before they are written to.
+        region.resize(count * bytes, 1);
+        let registry = FixedBufRegistry::new((0..count).map(|_| region.split_to(bytes)));
+        if registry.register().is_ok() {
+            return (0..count)
+                .map(|index| Buffer::Fixed(registry.check_out(index).expect("no buffer is lent yet")))
+                .collect();
+        }
+    }
+    allocate_plain(count, bytes)
+}
+
+/// `count` buffers of `bytes` that are not registered.
+pub fn allocate_plain(count: usize, bytes: usize) -> Vec<Buffer> {
+    (0..count).map(|_| Buffer::Plain(vec![1; bytes])).collect()
+}

@@ -1,0 +1,276 @@
+//! Whether two sets of runs differ: `tallyring bench compare A.json B.json`.
+//!
+//! What varies is the run, not the request: a percentile over a million requests of one run says nothing about the next
+//! run. So each run gives one value of each measure, and the values of several runs give an interval (Welch's, of
+//! logarithms, since times vary by ratio). As several measures are looked at, each gets its part of the 5% of cases in
+//! which runs of the same thing may be called different (Bonferroni).
+
+use std::fmt::Write;
+
+use super::result::{Load, RunResult, Verdict};
+use super::stats::{Sample, welch};
+use super::units::{rate, time};
+
+/// Runs of each side that a verdict takes at least.
+pub const RUN_COUNT_MIN: usize = 3;
+
+/// How often two sets of runs of the same thing are called equal, at least.
+const CONFIDENCE: f64 = 0.95;
+
+/// What is compared: name, whether more is better, value of a run in requests a second or nanoseconds.
+type Measure = (&'static str, bool, fn(&RunResult) -> Option<f64>);
+
+const MEASURES: [Measure; 4] = [
+    ("throughput", true, |run| Some(run.achieved_per_s()).filter(|per_s| *per_s > 0.0)),
+    ("response p50", false, |run| run.latency.response.percentile_ns(0.5).map(|ns| ns as f64)),
+    ("response p99", false, |run| run.latency.response.percentile_ns(0.99).map(|ns| ns as f64)),
+    ("response p99.9", false, |run| run.latency.response.percentile_ns(0.999).map(|ns| ns as f64)),
+];
+
+/// One measure of both sides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// What.
+    pub name: &'static str,
+    /// Geometric means of the runs.
+    pub means: (f64, f64),
+    /// B over A.
+    pub ratio: f64,
+    /// The interval of the ratio, where there are runs enough.
+    pub interval: Option<(f64, f64)>,
+    more_is_better: bool,
+}
+
+/// What is to be said of a measure, or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// No difference was found.
+    Equal,
+    /// B is better.
+    Better,
+    /// B is worse.
+    Worse,
+    /// There are too few runs.
+    Unknown,
+}
+
+impl Difference {
+    /// What the interval says.
+    pub fn finding(&self) -> Finding {
+        match self.interval {
+            None => Finding::Unknown,
+            Some((low, high)) if low <= 1.0 && high >= 1.0 => Finding::Equal,
+            Some((low, _)) if (low > 1.0) == self.more_is_better => Finding::Better,
+            Some(_) => Finding::Worse,
+        }
+    }
+}
+
+/// Both sides compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// Each measure that all runs have.
+    pub differences: Vec<Difference>,
+    /// What makes the comparison doubtful.
+    pub warnings: Vec<String>,
+    counts: (usize, usize),
+}
+
+/// Compare.
+pub fn compare(a: &[RunResult], b: &[RunResult]) -> Comparison {
+    let values = |side: &[RunResult]| side.iter().map(|run| MEASURES.map(|(_, _, of)| of(run))).collect::<Vec<_>>();
+    Comparison {
+        differences: differences(&values(a), &values(b)),
+        warnings: warnings(a, b),
+        counts: (a.len(), b.len()),
+    }
+}
+
+/// The values of a run, in the order of the measures.
+type Values = [Option<f64>; MEASURES.len()];
+
+/// Each measure that all runs have.
+fn differences(a: &[Values], b: &[Values]) -> Vec<Difference> {
+    let logarithms = |side: &[Values], at: usize| -> Option<Vec<f64>> {
+        side.iter().map(|values| values[at].map(f64::ln)).collect()
+    };
+    let measured: Vec<_> = MEASURES
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, measure)| Some((measure, logarithms(a, at)?, logarithms(b, at)?)))
+        .collect();
+    let confidence = 1.0 - (1.0 - CONFIDENCE) / measured.len().max(1) as f64;
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    measured
+        .into_iter()
+        .map(|((name, more_is_better, _), a, b)| {
+            let enough = a.len().min(b.len()) >= RUN_COUNT_MIN;
+            let samples = Sample::of(&a).zip(Sample::of(&b)).filter(|_| enough);
+            Difference {
+                name,
+                means: (mean(&a).exp(), mean(&b).exp()),
+                ratio: (mean(&b) - mean(&a)).exp(),
+                interval: samples.map(|(a, b)| welch(a, b, confidence)).map(|(low, high)| (low.exp(), high.exp())),
+                more_is_better,
+            }
+        })
+        .collect()
+}
+
+fn warnings(a: &[RunResult], b: &[RunResult]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let runs = || a.iter().chain(b);
+    let bad = runs().filter(|run| run.verdict != Verdict::Ok).count();
+    if bad > 0 {
+        warnings.push(format!("{bad} of the runs are not ok by themselves: look at their verdicts first"));
+    }
+    if runs().any(|run| run.host != a[0].host) {
+        warnings.push("the runs come from different generators' hosts".to_owned());
+    }
+    let load = |run: &RunResult| {
+        let mut workload = run.workload.clone();
+        // Repetitions have seeds of their own.
+        workload.seed = 0;
+        workload
+    };
+    if runs().any(|run| load(run) != load(&a[0])) {
+        warnings.push("the runs have different workloads".to_owned());
+    }
+    if runs().any(|run| run.workload.load == Load::Closed) {
+        warnings.push("a closed loop understates latency: compare throughput only".to_owned());
+    }
+    if a.len().min(b.len()) < RUN_COUNT_MIN {
+        warnings.push(format!("a verdict takes {RUN_COUNT_MIN} runs of each at least: --repeat 5 makes them"));
+    }
+    warnings
+}
+
+impl Comparison {
+    /// Of all measures together: worse when any is, better when none is worse and any is better.
+    pub fn finding(&self) -> Finding {
+        let any = |finding| self.differences.iter().any(|difference| difference.finding() == finding);
+        match () {
+            () if self.differences.is_empty() || any(Finding::Unknown) => Finding::Unknown,
+            () if any(Finding::Worse) => Finding::Worse,
+            () if any(Finding::Better) => Finding::Better,
+            () => Finding::Equal,
+        }
+    }
+
+    /// The exit code of the process: 0 for equal or better, 1 for worse, 2 for too few runs.
+    pub fn exit_code(&self) -> u8 {
+        match self.finding() {
+            Finding::Equal | Finding::Better => 0,
+            Finding::Worse => 1,
+            Finding::Unknown => 2,
+        }
+    }
+
+    /// The table, with the verdict as its last line.
+    pub fn table(&self) -> String {
+        const TAKES_ALL: &str = "a string takes all";
+        let mut text = String::new();
+        writeln!(text, "{:<16}{:>12}{:>12}{:>10}   {:<22}", "", "A", "B", "B/A", "95% interval").expect(TAKES_ALL);
+        for difference in &self.differences {
+            let value = |value: f64| if difference.more_is_better { rate(value) } else { time(value as u64) };
+            let interval = difference.interval.map_or("n/a".to_owned(), |(low, high)| {
+                format!("{:+.1}% to {:+.1}%", 100.0 * (low - 1.0), 100.0 * (high - 1.0))
+            });
+            let finding = match difference.finding() {
+                Finding::Equal => "equal",
+                Finding::Better => "BETTER",
+                Finding::Worse => "WORSE",
+                Finding::Unknown => "",
+            };
+            let (a, b) = difference.means;
+            writeln!(
+                text,
+                "{:<16}{:>12}{:>12}{:>10.3}   {interval:<22}{finding}",
+                difference.name,
+                value(a),
+                value(b),
+                difference.ratio
+            )
+            .expect(TAKES_ALL);
+        }
+        self.warnings.iter().for_each(|warning| writeln!(text, "note: {warning}").expect(TAKES_ALL));
+        let verdict = match self.finding() {
+            Finding::Equal => "equal: no difference that the runs' own variation would not explain",
+            Finding::Better => "B is better",
+            Finding::Worse => "B is worse",
+            Finding::Unknown => "undecided: too few runs",
+        };
+        let (a, b) = self.counts;
+        writeln!(text, "verdict: {verdict} ({a} and {b} runs)").expect(TAKES_ALL);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{self, Noise};
+    use super::*;
+
+    /// What runs give on a machine that others use: its speed varies by 3% from run to run, in every tenth run something
+    /// else goes on, and the tail varies more than the middle.
+    fn noisy(noise: &mut Noise, factor: f64) -> Values {
+        let disturbed = if noise.uniform() < 0.1 { 1.2 } else { 1.0 };
+        let speed = factor * disturbed * (0.03 * noise.normal()).exp();
+        let tail = speed * (0.1 * noise.normal()).exp();
+        [Some(1e5 / speed), Some(8e4 * speed), Some(9e5 * tail), Some(4e6 * tail * (0.1 * noise.normal()).exp())]
+    }
+
+    fn found(noise: &mut Noise, count: usize, factor: f64) -> Finding {
+        let mut side = |factor: f64| (0..count).map(|_| noisy(noise, factor)).collect::<Vec<_>>();
+        let differences = differences(&side(1.0), &side(factor));
+        Comparison { differences, warnings: Vec::new(), counts: (count, count) }.finding()
+    }
+
+    #[test]
+    fn the_same_is_called_equal_95_times_in_100() {
+        let mut noise = Noise::new(5);
+        for count in [3, 5, 10] {
+            let trials = 500;
+            let equal = (0..trials).filter(|_| found(&mut noise, count, 1.0) == Finding::Equal).count();
+            assert!(equal * 100 >= trials * 95, "{equal} of {trials} with {count} runs");
+        }
+    }
+
+    #[test]
+    fn what_is_slower_by_a_third_is_called_worse() {
+        let mut noise = Noise::new(6);
+        let worse = (0..200).filter(|_| found(&mut noise, 10, 1.33) == Finding::Worse).count();
+        assert!(worse >= 190, "{worse}");
+        let better = (0..200).filter(|_| found(&mut noise, 10, 1.0 / 1.33) == Finding::Better).count();
+        assert!(better >= 190, "{better}");
+    }
+
+    fn set(count: usize, answered: u64) -> Vec<RunResult> {
+        let mut run = sample::run(1, 1, 100_000, 80.0);
+        run.requests.answered = answered;
+        vec![run; count]
+    }
+
+    #[test]
+    fn few_runs_have_no_verdict_and_others_circumstances_are_named() {
+        let (a, mut b) = (set(2, 100_000), set(5, 100_000));
+        b[0].host.kernel = "6.1.0".to_owned();
+        b[1].workload.connection_count = 51;
+        b[2].verdict = Verdict::Partial { reason: "interrupted".to_owned() };
+        let comparison = compare(&a, &b);
+        assert_eq!((comparison.finding(), comparison.exit_code()), (Finding::Unknown, 2));
+        let text = comparison.table();
+        for said in ["--repeat", "different generators' hosts", "different workloads", "1 of the runs", "undecided"] {
+            assert!(text.contains(said), "{said} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_table_shows_both_sides() {
+        let comparison = compare(&set(3, 100_000), &set(3, 90_000));
+        assert_eq!((comparison.finding(), comparison.exit_code()), (Finding::Worse, 1));
+        let text = comparison.table();
+        assert!(text.contains("throughput") && text.contains("0.900") && text.contains("-10.0%"), "{text}");
+        assert!(text.contains("response p99 ") && !text.contains("p99.9"), "100 samples beyond it are too few: {text}");
+    }
+}

@@ -1,0 +1,270 @@
+//! What a run is worth, and who could not go faster: from facts alone, so that each rule can be tested.
+
+use hdrhistogram::Histogram;
+
+use super::histogram::percentile_ns;
+use super::result::{Bottleneck, Load, Requests, Verdict, Verification};
+
+/// A thread that is busy for this share of the time has no reserve: what it measures is itself.
+pub const BUSY_SHARE_MAX: f64 = 0.95;
+
+/// The server's busiest thread is its limit from this share on.
+const SERVER_SHARE_MIN: f64 = 0.90;
+
+/// Less lateness of the generator's own than this at a quantile never spoils a result, nor less than this share of the
+/// response time there.
+const LATENESS_RULES: [Rule; 2] = [
+    Rule { quantile: 0.99, name: "p99", lateness_ns: 100_000, share: 0.10 },
+    Rule { quantile: 0.999, name: "p99.9", lateness_ns: 1_000_000, share: 0.25 },
+];
+
+struct Rule {
+    quantile: f64,
+    name: &'static str,
+    lateness_ns: u64,
+    share: f64,
+}
+
+/// An open loop that achieves less of its rate than this was held up.
+pub const ACHIEVED_SHARE_MIN: f64 = 0.995;
+
+/// What is known of a run.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// How it was loaded.
+    pub load: Load,
+    /// How many requests there were.
+    pub requests: Requests,
+    /// The measured time in nanoseconds.
+    pub measured_ns: u64,
+    /// The times of all requests from their intended time on.
+    pub response: &'a Histogram<u64>,
+    /// What of the lateness is the generator's own.
+    pub own_lateness: &'a Histogram<u64>,
+    /// Share of the time that each thread of the generator was busy.
+    pub generator_busy: Vec<f64>,
+    /// Share of a core that the server used, all its threads and the busiest, where it can be seen.
+    pub server: Option<(f64, f64)>,
+    /// Segments sent again.
+    pub retransmits: Option<u64>,
+    /// Whether the counters are right.
+    pub verification: &'a Verification,
+    /// The first error reply.
+    pub error: Option<&'a str>,
+    /// How the first connection that was lost ended.
+    pub reset: Option<&'a str>,
+    /// Why the run ended before its time.
+    pub cut_short: Option<&'a str>,
+}
+
+impl Facts<'_> {
+    /// The verdict; what is worst comes first.
+    pub fn verdict(&self) -> Verdict {
+        if let Verification::Failed { findings } = self.verification {
+            return Verdict::Mismatch { reason: findings.join("; ") };
+        }
+        if let Some(reason) = self.cut_short {
+            return Verdict::Partial { reason: reason.to_owned() };
+        }
+        let Requests { intended, sent, errors, unanswered, resets, .. } = self.requests;
+        if errors > 0 || self.error.is_some() {
+            let text = self.error.unwrap_or_default();
+            return Verdict::Mismatch {
+                reason: format!("{errors} requests were answered with errors, the first: {text}"),
+            };
+        }
+        if resets > 0 {
+            let how = self.reset.unwrap_or_default();
+            return Verdict::Mismatch { reason: format!("{resets} connections were lost, the first: {how}") };
+        }
+        if let Some(reason) = self.is_busy() {
+            return Verdict::Inconclusive { reason };
+        }
+        let unsent = intended.saturating_sub(sent);
+        if unanswered + unsent > 0 {
+            let reason = format!(
+                "the server did not keep up: when the time of grace was over {unanswered} requests were not answered, and \
+                 {unsent} could not be sent; the response times are without them"
+            );
+            return Verdict::Mismatch { reason };
+        }
+        if self.requests.answered == 0 {
+            return Verdict::Inconclusive { reason: "nothing was answered within the measured time".to_owned() };
+        }
+        match self.is_late() {
+            Some(reason) => Verdict::Inconclusive { reason },
+            None => Verdict::Ok,
+        }
+    }
+
+    /// The generator had no reserve.
+    fn is_busy(&self) -> Option<String> {
+        let busiest = self.busiest();
+        (busiest >= BUSY_SHARE_MAX).then(|| {
+            format!(
+                "the generator was busy for {:.0}% of the time: give it more --threads, or fewer --connections with a \
+                 deeper --pipeline",
+                100.0 * busiest
+            )
+        })
+    }
+
+    /// The generator did not send when it should have.
+    fn is_late(&self) -> Option<String> {
+        if self.load == Load::Closed {
+            return None;
+        }
+        LATENESS_RULES.iter().find_map(|rule| {
+            let late_ns = percentile_ns(self.own_lateness, rule.quantile)?;
+            let response_ns = percentile_ns(self.response, rule.quantile)?;
+            let is_late = late_ns > rule.lateness_ns && late_ns as f64 > rule.share * response_ns as f64;
+            is_late.then(|| {
+                format!(
+                    "the generator was late by {} us at {}, which the response times contain: leave it a core of its \
+                     own (--pin, --busy-poll), or lower --rate",
+                    late_ns / 1_000,
+                    rule.name
+                )
+            })
+        })
+    }
+
+    fn busiest(&self) -> f64 {
+        self.generator_busy.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// Achieved of the offered rate; 1 in a closed loop.
+    fn achieved_share(&self) -> f64 {
+        match self.load {
+            Load::Closed => 1.0,
+            Load::Open { .. } => self.requests.answered as f64 / (self.requests.intended as f64).max(1.0),
+        }
+    }
+
+    /// Who could not go faster.
+    pub fn bottleneck(&self) -> Bottleneck {
+        let summary = if self.requests.answered == 0 {
+            "the server answered nothing".to_owned()
+        } else if self.busiest() >= BUSY_SHARE_MAX {
+            format!("the generator: its busiest thread had work for {:.0}% of the time", 100.0 * self.busiest())
+        } else if self.load != Load::Closed && self.achieved_share() >= ACHIEVED_SHARE_MIN {
+            "none: the offered rate was achieved".to_owned()
+        } else {
+            match self.server {
+                Some((_, busiest)) if busiest >= SERVER_SHARE_MIN => {
+                    format!("the server: its busiest thread used {:.0}% of a core", 100.0 * busiest)
+                }
+                Some((_, busiest)) => format!(
+                    "neither had its cores full (the server's busiest thread {:.0}%, the generator's {:.0}%): the \
+                     time goes into the network, the waking of threads, or other programs",
+                    100.0 * busiest,
+                    100.0 * self.busiest()
+                ),
+                None => format!(
+                    "the server or the network: the generator's busiest thread had work for {:.0}% of the time",
+                    100.0 * self.busiest()
+                ),
+            }
+        };
+        Bottleneck {
+            generator_busy: self.generator_busy.clone(),
+            server_cpu: self.server.map(|(all, _)| all),
+            server_thread_cpu: self.server.map(|(_, busiest)| busiest),
+            retransmits: self.retransmits,
+            summary,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::histogram;
+    use crate::bench::result::Arrivals;
+
+    const OPEN: Load = Load::Open { rate_per_s: 1_000.0, arrivals: Arrivals::Poisson };
+
+    fn of(count: u64, ns: u64) -> Histogram<u64> {
+        let mut histogram = histogram::empty();
+        histogram.record_n(ns, count).unwrap();
+        histogram
+    }
+
+    fn facts<'a>(load: Load, response: &'a Histogram<u64>, own_lateness: &'a Histogram<u64>) -> Facts<'a> {
+        static PASSED: Verification = Verification::Passed { acknowledged: 1, unknown: 0, grown: 1 };
+        Facts {
+            load,
+            requests: Requests { intended: 1_000_000, sent: 1_000_000, answered: 1_000_000, ..Requests::default() },
+            measured_ns: 1_000_000_000,
+            response,
+            own_lateness,
+            generator_busy: vec![0.2, 0.5],
+            server: Some((0.7, 0.6)),
+            retransmits: Some(0),
+            verification: &PASSED,
+            error: None,
+            reset: None,
+            cut_short: None,
+        }
+    }
+
+    fn reason(verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Ok => "ok".to_owned(),
+            Verdict::Mismatch { reason } | Verdict::Inconclusive { reason } | Verdict::Partial { reason } => reason,
+        }
+    }
+
+    #[test]
+    fn a_late_generator_is_no_result() {
+        let (response, punctual, late) = (of(1_000_000, 500_000), of(1_000_000, 40_000), of(1_000_000, 110_000));
+        assert_eq!(facts(OPEN, &response, &punctual).verdict(), Verdict::Ok);
+        let verdict = facts(OPEN, &response, &late).verdict();
+        assert_eq!(verdict.exit_code(), 2);
+        assert!(reason(verdict).contains("late by 110 us at p99"));
+        // A closed loop has no times to be late for.
+        assert_eq!(facts(Load::Closed, &response, &late).verdict(), Verdict::Ok);
+        // Beside a response time of a second that is nothing.
+        assert_eq!(facts(OPEN, &of(1_000_000, 1_000_000_000), &late).verdict(), Verdict::Ok);
+    }
+
+    #[test]
+    fn a_busy_generator_is_no_result() {
+        let (response, lateness) = (of(1_000_000, 500_000), of(1_000_000, 1_000));
+        for load in [OPEN, Load::Closed] {
+            let facts = Facts { generator_busy: vec![0.1, 0.97], ..facts(load, &response, &lateness) };
+            assert!(reason(facts.verdict()).contains("busy for 97%"));
+            assert!(facts.bottleneck().summary.starts_with("the generator"));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_comes_before_what_is_late() {
+        let (response, late) = (of(1_000_000, 500_000), of(1_000_000, 400_000));
+        let failed = Verification::Failed { findings: vec!["lost".to_owned()] };
+        let wrong = Facts { verification: &failed, cut_short: Some("stopped"), ..facts(OPEN, &response, &late) };
+        assert_eq!(wrong.verdict(), Verdict::Mismatch { reason: "lost".to_owned() });
+        let partial = Facts { cut_short: Some("stopped"), ..facts(OPEN, &response, &late) };
+        assert_eq!(partial.verdict(), Verdict::Partial { reason: "stopped".to_owned() });
+        for requests in [
+            Requests { errors: 1, answered: 1, ..Requests::default() },
+            Requests { resets: 1, answered: 1, ..Requests::default() },
+            Requests { unanswered: 1, answered: 1, ..Requests::default() },
+            Requests { intended: 2, sent: 1, answered: 1, ..Requests::default() },
+        ] {
+            assert_eq!(Facts { requests, ..facts(OPEN, &response, &late) }.verdict().exit_code(), 1);
+        }
+    }
+
+    #[test]
+    fn the_bottleneck_is_named() {
+        let (response, lateness) = (of(1_000, 500_000), of(1_000, 1_000));
+        let summary = |facts: Facts<'_>| facts.bottleneck().summary;
+        assert!(summary(facts(OPEN, &response, &lateness)).starts_with("none"));
+        let requests = Requests { intended: 1_000, answered: 900, ..Requests::default() };
+        let slow = || Facts { requests, ..facts(OPEN, &response, &lateness) };
+        assert!(summary(Facts { server: Some((1.0, 0.99)), ..slow() }).starts_with("the server:"));
+        assert!(summary(slow()).starts_with("neither"));
+        assert!(summary(Facts { server: None, ..slow() }).starts_with("the server or the network"));
+    }
+}

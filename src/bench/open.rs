@@ -1,0 +1,329 @@
+//! The open loop: requests have their times, whatever the server does.
+//!
+//! A pacer hands each request to a connection when its time has come. It never waits for the server; what a connection
+//! cannot send yet waits behind it, and its response time runs meanwhile. Only when so many wait that memory would not
+//! hold more ([`LOAD_PENDING_COUNT_MAX`]) does the pacer wait too.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::buffer::Buffer;
+use super::distribution::Keys;
+use super::nodes::Node;
+use super::pace::{now_ns, sleep_until};
+use super::random::Random;
+use super::record::Span;
+use super::requests::Standing;
+use super::result::{Arrivals, Load};
+use super::run::Run;
+use super::schedule::Schedule;
+use super::thread::{Connection, GRACE_NS, Thread};
+use crate::limits::LOAD_PENDING_COUNT_MAX;
+use crate::slot;
+
+/// The last part of the time until a request is due is not slept, as waking up takes about so long.
+const SPIN_NS: u64 = 50_000;
+
+/// A send that took longer was held up by the server, which did not read.
+const HELD_NS: u64 = 1_000_000;
+
+/// Requests that are handed out before the ring is seen to again.
+const TURN_COUNT_MAX: usize = 1_024;
+
+/// How often is looked whether everything was answered.
+const DRAIN_TICK_NS: u64 = 1_000_000;
+
+/// A request whose time has come; several of them where they are sent together.
+#[derive(Clone, Copy)]
+struct Due {
+    intended_ns: u64,
+    /// Its number in the trace, if one is replayed.
+    number: usize,
+}
+
+/// What a connection is to send as soon as it can.
+#[derive(Default)]
+struct Queue {
+    due: RefCell<VecDeque<Due>>,
+    sender: Cell<Option<Waker>>,
+}
+
+impl Queue {
+    fn push(&self, due: Due) {
+        self.due.borrow_mut().push_back(due);
+        if let Some(sender) = self.sender.take() {
+            sender.wake();
+        }
+    }
+
+    /// Wait until there is something to send; false when there will be no more.
+    async fn ready(&self, thread: &Thread) -> bool {
+        poll_fn(|cx| {
+            if !self.due.borrow().is_empty() {
+                return Poll::Ready(true);
+            }
+            if thread.closing.get() {
+                return Poll::Ready(false);
+            }
+            self.sender.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn close(&self) {
+        if let Some(sender) = self.sender.take() {
+            sender.wake();
+        }
+    }
+}
+
+/// Load until the schedule is over and everything is answered, or the time of grace is.
+pub async fn load(thread: &Rc<Thread>, connections: &[Rc<Connection>], buffers: Vec<(Buffer, Buffer)>) {
+    let queues: Rc<Vec<Queue>> = Rc::new(connections.iter().map(|_| Queue::default()).collect());
+    let mut tasks = Vec::new();
+    for (connection, (input, output)) in connections.iter().zip(buffers) {
+        tasks.push(tokio_uring::spawn(receive(thread.clone(), connection.clone(), input)));
+        tasks.push(tokio_uring::spawn(send(thread.clone(), connection.clone(), queues.clone(), output)));
+    }
+    pace(thread, connections, &queues).await;
+    let deadline_ns = thread.span.get().end_ns + GRACE_NS;
+    while thread.pending_count.get() > 0 && now_ns() < deadline_ns && !thread.live.borrow().is_empty() {
+        sleep_until(now_ns() + DRAIN_TICK_NS).await;
+    }
+    thread.close();
+    queues.iter().for_each(Queue::close);
+    for task in tasks {
+        task.await.expect("a task that fails ends the process");
+    }
+}
+
+/// Hand out requests at their times.
+async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Queue]) {
+    let mut choice = Choice::new(thread, connections);
+    let pipeline = thread.run.pipeline;
+    let (mut event_count, mut before_ns) = (0, now_ns());
+    let mut moments = moments(thread);
+    let mut next = moments.next();
+    let mut is_over = false;
+    // A last turn after the end hands out what came due shortly before it; what is more is a backlog that no time of
+    // grace would clear.
+    while let Some(first) = next
+        && !is_over
+        && !thread.stopping.get()
+    {
+        let now = now_ns();
+        is_over = thread.is_over(now);
+        if first.intended_ns <= now {
+            let mut turn_count = 0;
+            let has_room = thread.pending_count.get() < LOAD_PENDING_COUNT_MAX;
+            while let Some(due) = next.filter(|due| due.intended_ns <= now && turn_count < TURN_COUNT_MAX && has_room) {
+                let Some(connection) = choice.next(thread, connections, due) else { break };
+                thread.report.borrow_mut().count_intended(thread.span.get(), due.intended_ns, pipeline as u64);
+                thread.pending_count.set(thread.pending_count.get() + pipeline);
+                queues[connection].push(due);
+                turn_count += 1;
+                next = moments.next();
+            }
+            // What was handed out is sent when the ring turns.
+            let _ = tokio_uring::no_op().await;
+            event_count = thread.event_count.get();
+            before_ns = now_ns();
+        } else if thread.run.busy_poll || first.intended_ns - now <= SPIN_NS {
+            let _ = tokio_uring::no_op().await;
+            thread.note_spin(&mut event_count, &mut before_ns);
+        } else {
+            sleep_until(first.intended_ns - SPIN_NS).await;
+            event_count = thread.event_count.get();
+            before_ns = now_ns();
+        }
+    }
+    // What was not handed out before the end was to be sent all the same.
+    let span = thread.span.get();
+    for due in next.into_iter().chain(moments).take_while(|due| due.intended_ns < span.end_ns) {
+        thread.report.borrow_mut().count_intended(span, due.intended_ns, pipeline as u64);
+    }
+}
+
+/// What this thread is to send, in the order of its times.
+fn moments(thread: &Thread) -> Box<dyn Iterator<Item = Due> + '_> {
+    let (begin_ns, start_ns) = (thread.begin_ns, thread.span.get().start_ns);
+    if let Some(trace) = &thread.run.trace {
+        let moments = trace.moments(thread.index, thread.run.threads, thread.run.connections);
+        return Box::new(moments.map(move |(ns, number)| Due { intended_ns: start_ns + ns, number }));
+    }
+    let (warm_up, measured) = schedules(&thread.run, thread.index, begin_ns, thread.span.get());
+    let moments = warm_up.map(move |ns| begin_ns + ns).chain(measured.map(move |ns| start_ns + ns));
+    Box::new(moments.map(|intended_ns| Due { intended_ns, number: 0 }))
+}
+
+/// Those of the warm-up and of the measured time of one thread, each from its own beginning.
+fn schedules(run: &Run, index: usize, begin_ns: u64, span: Span) -> (Schedule, Schedule) {
+    let Load::Open { rate_per_s, arrivals } = run.load else { unreachable!("a closed loop has no schedule") };
+    let schedule = |length_ns: u64, stream: u64| {
+        // Batches of the whole run until the end of the thread's part: rounding is not repeated for each thread.
+        let total = rate_per_s * length_ns as f64 / 1e9 / run.pipeline as f64;
+        let until = |thread: usize| (total * thread as f64 / run.threads as f64).round() as u64;
+        let count = until(index + 1) - until(index);
+        let phase = index as f64 / run.threads as f64;
+        let random = Random::new(run.seed, 1 + (2 * run.threads + 3 * index) as u64 + stream);
+        Schedule::new(arrivals, count, length_ns, phase, random)
+    };
+    (schedule(span.start_ns - begin_ns, 0), schedule(span.end_ns - span.start_ns, 1))
+}
+
+/// Which connection a request goes to.
+struct Choice {
+    random: Random,
+    /// In turn, for evenly spread times; independently, for independent ones.
+    in_turn: bool,
+    next: usize,
+    /// In a cluster: keys drawn to see which node's turn it is, and the connections of each node.
+    by_node: Option<(Keys, Vec<Vec<usize>>)>,
+    key: Vec<u8>,
+}
+
+impl Choice {
+    fn new(thread: &Thread, connections: &[Rc<Connection>]) -> Choice {
+        let run = &thread.run;
+        let stream = 1 + (2 * run.threads + 3 * thread.index) as u64 + 2;
+        let in_turn = matches!(run.load, Load::Open { arrivals: Arrivals::Constant, .. });
+        let by_node = (thread.nodes.len() > 1).then(|| {
+            let mut of_nodes = vec![Vec::new(); thread.nodes.len()];
+            connections.iter().for_each(|connection| of_nodes[connection.node].push(connection.index));
+            let keys = Keys::new(run.distribution, run.key_count, run.seed ^ 1, thread.index, run.threads);
+            (keys, of_nodes)
+        });
+        Choice { random: Random::new(run.seed, stream), in_turn, next: 0, by_node, key: Vec::new() }
+    }
+
+    #[inline]
+    fn next(&mut self, thread: &Thread, connections: &[Rc<Connection>], due: Due) -> Option<usize> {
+        if let Some(trace) = &thread.run.trace {
+            // Connection number n of the run is number n / threads of its thread.
+            let index = trace.connection(due.number, thread.run.connections) / thread.run.threads;
+            // The commands of a client whose connection was lost go on elsewhere.
+            if connections[index].alive.get() {
+                return Some(index);
+            }
+        }
+        if let Some(chosen) = self.next_of_node(thread, connections) {
+            return Some(chosen);
+        }
+        let live = thread.live.borrow();
+        let count = live.len() as u32;
+        if count == 0 {
+            return None;
+        }
+        let place = if self.in_turn {
+            self.next = (self.next + 1) % count as usize;
+            self.next
+        } else {
+            self.random.below(count) as usize
+        };
+        Some(live[place].index)
+    }
+
+    /// In a cluster, a connection to the node of the next key. None where this thread has none that lives: then any.
+    fn next_of_node(&mut self, thread: &Thread, connections: &[Rc<Connection>]) -> Option<usize> {
+        let (keys, of_nodes) = self.by_node.as_mut()?;
+        let names = thread.run.mix.templates()[0].names.as_ref()?;
+        self.key.clear();
+        names.write(keys.draw(), &mut self.key);
+        let slot = slot::of(&self.key);
+        let owns = |node: &Node| node.slots.as_ref().is_some_and(|slots| slots.contains(slot));
+        let of_node = &of_nodes[thread.nodes.iter().position(owns)?];
+        let count = of_node.len() as u32;
+        let mut tries = (0..count).map(|_| of_node[self.random.below(count) as usize]);
+        tries.find(|index| connections[*index].alive.get())
+    }
+}
+
+async fn send(thread: Rc<Thread>, connection: Rc<Connection>, queues: Rc<Vec<Queue>>, output: Buffer) {
+    let queue = &queues[connection.index];
+    if let Err(error) = send_queued(&thread, &connection, queue, output).await {
+        thread.lose(&connection, &error);
+    }
+    // What was not sent never will be.
+    let unsent_count = queue.due.take().len() * thread.run.pipeline;
+    thread.pending_count.set(thread.pending_count.get() - unsent_count);
+}
+
+async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, mut output: Buffer) -> io::Result<()> {
+    let slots = thread.nodes[connection.node].slots.as_ref();
+    let pipeline = thread.run.pipeline;
+    let mut standing = Standing::default();
+    // Until when the server held the connection up.
+    let mut held_until_ns = 0;
+    while queue.ready(thread).await && !thread.closing.get() && connection.alive.get() {
+        let now = now_ns();
+        let bytes = {
+            let flight = &mut *connection.flight.borrow_mut();
+            let mut due = queue.due.borrow_mut();
+            let mut report = thread.report.borrow_mut();
+            let mut requests = thread.requests.borrow_mut();
+            let span = thread.span.get();
+            let room_count = output.len() / (pipeline * thread.run.mix.request_bytes_max());
+            let mut bytes = 0;
+            for _ in 0..room_count.min(due.len()) {
+                let Due { intended_ns, number } = due.pop_front().expect("it is not empty");
+                if let Some(trace) = &thread.run.trace {
+                    let (request, tag) = trace.request(number);
+                    output[bytes..bytes + request.len()].copy_from_slice(request);
+                    flight.push(tag, 0, intended_ns, &thread.rules);
+                    bytes += request.len();
+                } else {
+                    let mut none = Standing::default();
+                    let standing = if bytes == 0 { &mut standing } else { &mut none };
+                    let room = &mut output[bytes..];
+                    let (count, more_bytes) = requests.write(room, standing, pipeline, slots, |command, key| {
+                        flight.push(command, key, intended_ns, &thread.rules);
+                    });
+                    assert!(count == pipeline, "there is room for {room_count} times {pipeline} requests");
+                    bytes += more_bytes;
+                }
+                flight.sent(pipeline as u32, now);
+                if span.contains(intended_ns) {
+                    report.count_sent(span, now, pipeline as u64);
+                    let own_ns = now - intended_ns.max(held_until_ns).min(now);
+                    report.own_lateness.saturating_record_n(own_ns, pipeline as u64);
+                }
+            }
+            bytes
+        };
+        let result;
+        (result, output) = output.send(&connection.socket, 0..bytes).await;
+        result?;
+        thread.event_count.set(thread.event_count.get() + 1);
+        let after = now_ns();
+        if after - now > HELD_NS {
+            held_until_ns = after;
+        }
+    }
+    Ok(())
+}
+
+async fn receive(thread: Rc<Thread>, connection: Rc<Connection>, input: Buffer) {
+    if let Err(error) = receive_replies(&thread, &connection, input).await {
+        thread.lose(&connection, &error);
+    }
+}
+
+async fn receive_replies(thread: &Thread, connection: &Connection, mut input: Buffer) -> io::Result<()> {
+    let mut partial_bytes = 0;
+    loop {
+        let end = input.len();
+        let result;
+        (result, input) = input.receive(&connection.socket, partial_bytes..end).await;
+        let received_bytes = result?;
+        // What comes after a connection was given up has been counted as unanswered.
+        if received_bytes == 0 || !connection.alive.get() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+        }
+        partial_bytes = thread.take_replies(connection, &mut input, partial_bytes + received_bytes, now_ns())?;
+    }
+}

@@ -1,0 +1,403 @@
+//! A request with holes for the digits of keys: encoded once, so that a request costs a copy and a few digits.
+//!
+//! Pure. Invariant: every request of a template is equally long, whatever its keys.
+
+use std::ops::Range;
+
+use crate::limits::LOAD_REQUEST_BYTES_MAX;
+
+/// Keys from this many on have ten digits instead of eight.
+const EIGHT_DIGITS_END: u32 = 100_000_000;
+
+/// What stands for a key's number in a command that the user writes.
+const PLACEHOLDER: &str = "{key}";
+
+/// What a request does to counters, and so what can be said of its reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Each integer of the reply is a counter that grew by the increment at its place, none of them negative.
+    Counts(Vec<i64>),
+    /// Each integer of the reply is a counter's value.
+    Reads,
+    /// Changes no counter.
+    Nothing,
+    /// Something else, so that the counters' growth cannot be foretold.
+    Unknown,
+}
+
+/// What an argument consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(Vec<u8>),
+    /// The digits of the request's n-th key.
+    Digits(usize),
+}
+
+/// An argument.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Argument(Vec<Piece>);
+
+impl Argument {
+    /// A constant.
+    pub fn text(text: impl AsRef<[u8]>) -> Argument {
+        Argument(vec![Piece::Text(text.as_ref().to_vec())])
+    }
+
+    /// `prefix` and the digits of the request's key number `key`.
+    pub fn key(prefix: impl AsRef<[u8]>, key: usize) -> Argument {
+        Argument(vec![Piece::Text(prefix.as_ref().to_vec()), Piece::Digits(key)])
+    }
+
+    fn bytes_len(&self, digit_count: usize) -> usize {
+        let piece_bytes = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Digits(_) => digit_count,
+        };
+        self.0.iter().map(piece_bytes).sum()
+    }
+}
+
+/// The keys that an argument stands for: text around the digits of a number, or one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyNames {
+    before: Vec<u8>,
+    /// No digits: there is one key.
+    digit_count: usize,
+    after: Vec<u8>,
+}
+
+impl KeyNames {
+    /// How many keys there are, of `count` numbers.
+    pub fn count(&self, count: u32) -> u32 {
+        if self.digit_count == 0 { 1 } else { count }
+    }
+
+    /// Append a key's bytes.
+    pub fn write(&self, key: u32, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.before);
+        let at = to.len();
+        to.resize(at + self.digit_count, 0);
+        if self.digit_count > 0 {
+            write_digits(&mut to[at..], key);
+        }
+        to.extend_from_slice(&self.after);
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// What its latencies are filed under: `incr`, `mget:10`.
+    pub tag: String,
+    /// What it does.
+    pub effect: Effect,
+    /// Replies that a request has.
+    pub reply_count: u32,
+    /// The keys that it counts or reads, of all its arguments; `None` where they are not of one form.
+    pub names: Option<KeyNames>,
+    bytes: Vec<u8>,
+    holes: Vec<Hole>,
+    digit_count: usize,
+    key_count: usize,
+    /// Where the first key stands.
+    first_key: Range<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    at: usize,
+    key: usize,
+}
+
+impl Template {
+    /// Encode `commands`, which are sent together. The argument at `key_arguments` of the first are its keys; digits
+    /// are those of numbers below `key_count`.
+    pub fn new(
+        tag: &str,
+        commands: &[Vec<Argument>],
+        key_arguments: &[usize],
+        effect: Effect,
+        key_count: u32,
+    ) -> Result<Template, String> {
+        let digit_count = digit_count(key_count);
+        let mut template = Template {
+            tag: tag.to_owned(),
+            effect,
+            reply_count: commands.len() as u32,
+            names: key_names(&commands[0], key_arguments, digit_count),
+            bytes: Vec::new(),
+            holes: Vec::new(),
+            digit_count,
+            key_count: 0,
+            first_key: 0..0,
+        };
+        for (command, arguments) in commands.iter().enumerate() {
+            template.bytes.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+            for (index, argument) in arguments.iter().enumerate() {
+                let length = argument.bytes_len(digit_count);
+                template.bytes.extend_from_slice(format!("${length}\r\n").as_bytes());
+                let start = template.bytes.len();
+                if command == 0 && key_arguments.first() == Some(&index) {
+                    template.first_key = start..start + length;
+                }
+                argument.0.iter().for_each(|piece| template.push(piece));
+                template.bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        if template.bytes.len() > LOAD_REQUEST_BYTES_MAX {
+            return Err(format!(
+                "a request of {} bytes is too long, at most {LOAD_REQUEST_BYTES_MAX} are sent at once",
+                template.bytes.len()
+            ));
+        }
+        Ok(template)
+    }
+
+    fn push(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Text(text) => self.bytes.extend_from_slice(text),
+            Piece::Digits(key) => {
+                self.holes.push(Hole { at: self.bytes.len(), key: *key });
+                self.bytes.resize(self.bytes.len() + self.digit_count, b'0');
+                self.key_count = self.key_count.max(key + 1);
+            }
+        }
+    }
+
+    /// Bytes of a request.
+    pub fn request_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of its first key; 0 where there is none.
+    pub fn key_bytes(&self) -> usize {
+        self.first_key.len()
+    }
+
+    /// Keys that a request draws.
+    pub fn key_count(&self) -> usize {
+        self.key_count
+    }
+
+    /// Write a request at the beginning of `buffer`, which has room for it. Its keys are drawn from `draw`; answers the
+    /// first of them, or 0.
+    #[inline]
+    pub fn write(&self, buffer: &mut [u8], draw: impl FnMut() -> u32) -> u32 {
+        buffer[..self.bytes.len()].copy_from_slice(&self.bytes);
+        self.write_keys(buffer, draw)
+    }
+
+    /// As [`Template::write`], where a request of this template stands already.
+    #[inline]
+    pub fn write_keys(&self, buffer: &mut [u8], mut draw: impl FnMut() -> u32) -> u32 {
+        let (mut first, mut last) = (0, 0);
+        let mut drawn_count = 0;
+        for hole in &self.holes {
+            // Keys are numbered in the order of their first holes, and another hole of one follows at once.
+            if hole.key == drawn_count {
+                last = draw();
+                if drawn_count == 0 {
+                    first = last;
+                }
+                drawn_count += 1;
+            }
+            write_digits(&mut buffer[hole.at..hole.at + self.digit_count], last);
+        }
+        first
+    }
+
+    /// The bytes that decide where a written request belongs.
+    pub fn first_key<'a>(&self, request: &'a [u8]) -> &'a [u8] {
+        &request[self.first_key.clone()]
+    }
+
+    /// As if a user had written the command: words, `"quoted ones"` too, with `{key}` for a key's number.
+    pub fn parse(text: &str, key_count: u32) -> Result<Template, String> {
+        let words = words(text)?;
+        let Some(name) = words.first() else { return Err("a command is empty".to_owned()) };
+        let mut next_key = 0;
+        let arguments: Vec<Argument> = words.iter().map(|word| argument(word, &mut next_key)).collect();
+        let (effect, key_arguments) = effect(&words);
+        Template::new(&name.to_ascii_lowercase(), &[arguments], &key_arguments, effect, key_count)
+    }
+}
+
+/// Digits of the numbers below a count of keys.
+pub fn digit_count(key_count: u32) -> usize {
+    if key_count <= EIGHT_DIGITS_END { 8 } else { 10 }
+}
+
+/// What a command that the user has written does, and which of its words are keys.
+fn effect(words: &[String]) -> (Effect, Vec<usize>) {
+    let increment = |word: &String| word.parse().ok().filter(|increment: &i64| *increment >= 0);
+    let all = (1..words.len()).collect();
+    match (words[0].to_ascii_uppercase().as_str(), words.len()) {
+        ("INCR", 2) => (Effect::Counts(vec![1]), all),
+        ("INCRBY", 3) => match increment(&words[2]) {
+            Some(increment) => (Effect::Counts(vec![increment]), vec![1]),
+            None => (Effect::Unknown, vec![1]),
+        },
+        ("MINCRBY", 3..) if words.len() % 2 == 1 => {
+            let keys = (1..words.len()).step_by(2).collect();
+            match words[2..].iter().step_by(2).map(increment).collect() {
+                Some(increments) => (Effect::Counts(increments), keys),
+                None => (Effect::Unknown, keys),
+            }
+        }
+        ("GET", 2) | ("MGET", 2..) => (Effect::Reads, all),
+        ("PING" | "ECHO" | "TIME" | "DBSIZE" | "INFO", _) => (Effect::Nothing, Vec::new()),
+        ("EXISTS" | "TTL" | "PTTL" | "TYPE" | "STRLEN" | "TOUCH", 2..) => (Effect::Nothing, vec![1]),
+        (_, 1) => (Effect::Unknown, Vec::new()),
+        _ => (Effect::Unknown, vec![1]),
+    }
+}
+
+fn argument(word: &str, next_key: &mut usize) -> Argument {
+    let mut pieces = Vec::new();
+    for (index, text) in word.split(PLACEHOLDER).enumerate() {
+        if index > 0 {
+            pieces.push(Piece::Digits(*next_key));
+            *next_key += 1;
+        }
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text.as_bytes().to_vec()));
+        }
+    }
+    Argument(pieces)
+}
+
+/// Words between blanks; `"` around one keeps the blanks in it.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for character in text.chars() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            blank if blank.is_whitespace() && !quoted => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    if quoted { Err(format!("a quotation mark is missing in {text:?}")) } else { Ok(words) }
+}
+
+/// The one form that all key arguments have.
+fn key_names(arguments: &[Argument], key_arguments: &[usize], digit_count: usize) -> Option<KeyNames> {
+    let names = |index: &usize| {
+        let mut names = KeyNames { before: Vec::new(), digit_count: 0, after: Vec::new() };
+        for piece in &arguments[*index].0 {
+            match piece {
+                Piece::Text(text) if names.digit_count == 0 => names.before.extend_from_slice(text),
+                Piece::Text(text) => names.after.extend_from_slice(text),
+                Piece::Digits(_) if names.digit_count == 0 => names.digit_count = digit_count,
+                Piece::Digits(_) => return None,
+            }
+        }
+        Some(names)
+    };
+    let first = names(key_arguments.first()?)?;
+    key_arguments.iter().all(|index| names(index).as_ref() == Some(&first)).then_some(first)
+}
+
+/// Fill `digits`, 8 or 10 bytes, with a number, zeros in front.
+#[inline]
+fn write_digits(digits: &mut [u8], number: u32) {
+    match <&mut [u8; 8]>::try_from(&mut *digits) {
+        Ok(eight) => *eight = eight_digits(number),
+        Err(_) => {
+            let (high, low) = digits.split_at_mut(2);
+            let (upper, lower) = (number / EIGHT_DIGITS_END, number % EIGHT_DIGITS_END);
+            high.copy_from_slice(&[b'0' + (upper / 10) as u8, b'0' + (upper % 10) as u8]);
+            low.copy_from_slice(&eight_digits(lower));
+        }
+    }
+}
+
+/// Eight decimal digits of a number below 10^8, all at once: halves, then quarters, then digits, each in its own part of
+/// one word.
+#[inline]
+fn eight_digits(number: u32) -> [u8; 8] {
+    let number = u64::from(number);
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
+    // Division by 100 below 10,000, and by 10 below 100, as a multiplication and a shift.
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let quarters = hundreds | (halves - hundreds * 100) << 16;
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    let digits = tens | (quarters - tens * 10) << 8;
+    (digits | 0x3030_3030_3030_3030).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(template: &Template, keys: &[u32]) -> String {
+        let mut buffer = vec![b'#'; template.request_bytes()];
+        let mut keys = keys.iter().copied();
+        template.write(&mut buffer, || keys.next().expect("a key too many is drawn"));
+        assert_eq!(keys.next(), None, "a key was not drawn");
+        String::from_utf8(buffer).unwrap()
+    }
+
+    #[test]
+    fn a_written_command_is_encoded_with_its_keys() {
+        let template = Template::parse("INCR user:{key}", 1_000).unwrap();
+        assert_eq!(request(&template, &[42]), "*2\r\n$4\r\nINCR\r\n$13\r\nuser:00000042\r\n");
+        assert_eq!(template.effect, Effect::Counts(vec![1]));
+        assert_eq!(template.tag, "incr");
+        assert_eq!(template.first_key(request(&template, &[42]).as_bytes()), b"user:00000042");
+        let mut key = Vec::new();
+        template.names.unwrap().write(7, &mut key);
+        assert_eq!(key, b"user:00000007");
+    }
+
+    #[test]
+    fn each_placeholder_is_another_key() {
+        let template = Template::parse("mincrby a:{key} 2 a:{key} 3", 2_000_000_000).unwrap();
+        assert_eq!(
+            request(&template, &[1_234_567_890, 5]),
+            "*5\r\n$7\r\nmincrby\r\n$12\r\na:1234567890\r\n$1\r\n2\r\n$12\r\na:0000000005\r\n$1\r\n3\r\n"
+        );
+        assert_eq!(template.effect, Effect::Counts(vec![2, 3]));
+        assert_eq!(template.key_count(), 2);
+        assert!(template.names.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_known_as_such() {
+        let parse = |text| Template::parse(text, 10).unwrap();
+        for text in ["DECR a", "INCRBY a -1", "SET a 1", "FLUSHALL", "MINCRBY a", "INCRBY a x"] {
+            assert_eq!(parse(text).effect, Effect::Unknown, "{text}");
+        }
+        assert_eq!(parse("PING").effect, Effect::Nothing);
+        assert_eq!(parse("MGET a b").effect, Effect::Reads);
+        // Two forms, and two numbers in one.
+        assert_eq!(parse("MGET a:{key} b:{key}").names, None);
+        assert_eq!(parse("INCR {key}:{key}").names, None);
+        assert_eq!(parse("INCR hits").names.unwrap().count(10), 1);
+    }
+
+    #[test]
+    fn words_are_split_at_blanks_outside_quotation_marks() {
+        assert_eq!(words(" ECHO \"a  b\"c \"\" ").unwrap(), ["ECHO", "a  bc", ""]);
+        assert!(words("ECHO \"a").is_err());
+        assert!(Template::parse("  ", 1).is_err());
+        assert!(Template::parse(&format!("ECHO {}", "x".repeat(LOAD_REQUEST_BYTES_MAX)), 1).is_err());
+    }
+
+    #[test]
+    fn digits_are_those_of_format() {
+        for number in [0, 1, 9, 10, 99, 100, 9_999, 10_000, 12_345_678, 99_999_999] {
+            assert_eq!(eight_digits(number), format!("{number:08}").as_bytes());
+        }
+        for number in [0, 99_999_999, 100_000_000, u32::MAX] {
+            let mut digits = [0; 10];
+            write_digits(&mut digits, number);
+            assert_eq!(digits, format!("{number:010}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! One load thread: its ring, its connections, its part of the load.
+//!
+//! Nothing is shared with other threads but a flag that says stop. What it notes goes to whoever collects once a second
+//! ([`Recorder`]), the rest comes as a [`ThreadReport`] at the end.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use hdrhistogram::Histogram;
+
+use super::buffer::{self, Buffer};
+use super::flight::{Flight, Rule, Shown};
+use super::nodes::Node;
+use super::pace::{now_ns, sleep_until, thread_cpu_ns};
+use super::record::{Recorded, Recorder, Recording, SECOND_NS, Span};
+use super::reply;
+use super::requests::Requests;
+use super::result::Load;
+use super::run::{BenchError, Limit, Run};
+use super::{closed, histogram, open};
+use crate::socket::Socket;
+
+/// Entries of the ring.
+const RING_ENTRY_COUNT: u32 = 1_024;
+
+/// How often a thread looks whether it is to stop.
+const TICK_NS: u64 = 20_000_000;
+
+/// After the measured time requests that are under way may still be answered for so long.
+pub const GRACE_NS: u64 = 5 * SECOND_NS;
+
+/// What one thread is told.
+pub struct Order {
+    /// The run.
+    pub run: Arc<Run>,
+    /// Which of its threads this is.
+    pub index: usize,
+    /// Who is asked: connection number `n` of the run goes to node `n % nodes.len()`.
+    pub nodes: Arc<Vec<Node>>,
+    /// Where each second goes.
+    pub recorded: Sender<Recorded>,
+    /// Empty sets to record in.
+    pub spares: Receiver<Box<Recording>>,
+    /// Told once all connections are there.
+    pub ready: Sender<Result<(), BenchError>>,
+    /// When the load is to begin, and what is measured.
+    pub go: Receiver<(u64, Span)>,
+    /// Stop early.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a thread did and saw.
+#[derive(Debug)]
+pub struct ThreadReport {
+    /// Requests to be sent in the measured time.
+    pub intended: Vec<u64>,
+    /// Of those, what was sent; by the second in which it was.
+    pub sent: Vec<u64>,
+    /// Requests of the measured time that were never answered.
+    pub unanswered_count: u64,
+    /// Connections that the server ended.
+    pub reset_count: u64,
+    /// How the first of them ended.
+    pub reset: Option<String>,
+    /// What the replies showed.
+    pub shown: Shown,
+    /// From when a request could have been sent until it was: what of its lateness is this thread's own.
+    pub own_lateness: Histogram<u64>,
+    /// Processor time between the beginning and the end of the measured time.
+    pub cpu_ns: u64,
+    /// Of that, what went into waiting without sleeping.
+    pub spun_ns: u64,
+    /// When the measured time ended for this thread: early if it was stopped, or all requests were answered.
+    pub end_ns: u64,
+    /// The moment of the last reply.
+    pub last_reply_ns: u64,
+    /// It ended before its time because no connection was left.
+    pub deserted: bool,
+}
+
+/// One connection of a thread.
+pub struct Connection {
+    /// Its number in the thread.
+    pub index: usize,
+    /// The socket.
+    pub socket: Socket,
+    /// The node that it belongs to.
+    pub node: usize,
+    /// It has not ended.
+    pub alive: Cell<bool>,
+    /// What is under way.
+    pub flight: RefCell<Flight>,
+}
+
+/// What the tasks of a thread share.
+pub struct Thread {
+    /// The run.
+    pub run: Arc<Run>,
+    /// Which thread this is.
+    pub index: usize,
+    /// The nodes of the run.
+    pub nodes: Arc<Vec<Node>>,
+    /// How replies are checked.
+    pub rules: Vec<Rule>,
+    /// What is measured; ends earlier when the run is stopped.
+    pub span: Cell<Span>,
+    /// When the load begins.
+    pub begin_ns: u64,
+    /// Its requests.
+    pub requests: RefCell<Requests>,
+    /// Its histograms.
+    pub recorder: RefCell<Recorder>,
+    /// Everything else that it notes.
+    pub report: RefCell<ThreadReport>,
+    /// Requests under way, and those of an open loop that wait for their connection.
+    pub pending_count: Cell<usize>,
+    /// Sends and receives that have ended.
+    pub event_count: Cell<u64>,
+    /// Nothing new is to be sent.
+    pub stopping: Cell<bool>,
+    /// Connections are being closed: whatever they end with is no reset.
+    pub closing: Cell<bool>,
+    /// Connections that are there.
+    pub live: RefCell<Vec<Rc<Connection>>>,
+}
+
+/// Run a thread to its end.
+///
+/// # Errors
+/// Where it cannot start; the order's `ready` is told too.
+pub fn run(order: Order) -> Option<ThreadReport> {
+    let mut ring = tokio_uring::uring_builder();
+    ring.setup_coop_taskrun().setup_single_issuer().setup_cqsize(4 * RING_ENTRY_COUNT);
+    let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRY_COUNT).uring_builder(&ring));
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = order.ready.send(Err(BenchError::Ring { error }));
+            return None;
+        }
+    };
+    runtime.block_on(work(order))
+}
+
+async fn work(order: Order) -> Option<ThreadReport> {
+    let Order { run, index, nodes, recorded, spares, ready, go, stop } = order;
+    if let Some(core) = run.pin.get(index) {
+        core_affinity::set_for_current(core_affinity::CoreId { id: *core });
+    }
+    let connections = match connect(&run, index, &nodes) {
+        Ok(connections) => connections,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return None;
+        }
+    };
+    let buffer_bytes = reply::BUFFER_BYTES_MIN.max(run.pipeline * run.mix.request_bytes_max());
+    let mut buffers = buffer::allocate(2 * connections.len(), buffer_bytes).into_iter();
+    let _ = ready.send(Ok(()));
+    // The run does not begin when another thread could not start.
+    let (begin_ns, span) = go.recv().ok()?;
+
+    let mix = run.mix.clone();
+    let requests = Requests::new(mix, run.distribution, run.key_count, run.seed, index, run.threads);
+    let thread = Rc::new(Thread {
+        rules: Rule::of(run.mix.templates(), run.verify),
+        run,
+        index,
+        nodes,
+        span: Cell::new(span),
+        begin_ns,
+        requests: RefCell::new(requests),
+        recorder: RefCell::new(Recorder::new(index, span, recorded, spares)),
+        report: RefCell::new(ThreadReport::new()),
+        pending_count: Cell::new(0),
+        event_count: Cell::new(0),
+        stopping: Cell::new(false),
+        closing: Cell::new(false),
+        live: RefCell::new(connections.clone()),
+    });
+    let ticking = tokio_uring::spawn(thread.clone().tick(stop));
+    let mut buffer = || buffers.next().expect("there are two a connection");
+    let buffers: Vec<(Buffer, Buffer)> = connections.iter().map(|_| (buffer(), buffer())).collect();
+    sleep_until(begin_ns).await;
+    match thread.run.load {
+        Load::Closed => closed::load(&thread, &connections, buffers).await,
+        Load::Open { .. } => open::load(&thread, &connections, buffers).await,
+    }
+    thread.stopping.set(true);
+    ticking.abort();
+    thread.recorder.borrow_mut().hand_over();
+    let mut report = thread.report.replace(ThreadReport::new());
+    report.end_ns = thread.span.get().end_ns;
+    Some(report)
+}
+
+fn connect(run: &Run, index: usize, nodes: &[Node]) -> Result<Vec<Rc<Connection>>, BenchError> {
+    // Dealt out in turn, so that each thread has its share of every node.
+    let numbers = (index..run.connections).step_by(run.threads);
+    numbers
+        .enumerate()
+        .map(|(index, number)| {
+            let node = number % nodes.len();
+            let target = &nodes[node].target;
+            let socket = target
+                .connect()?
+                .into_socket()
+                .map_err(|error| BenchError::Lost { address: target.address.to_string(), error })?;
+            let flight = RefCell::new(Flight::new(run.key_count));
+            Ok(Rc::new(Connection { index, socket, node, alive: Cell::new(true), flight }))
+        })
+        .collect()
+}
+
+impl ThreadReport {
+    fn new() -> ThreadReport {
+        ThreadReport {
+            intended: Vec::new(),
+            sent: Vec::new(),
+            unanswered_count: 0,
+            reset_count: 0,
+            reset: None,
+            shown: Shown::default(),
+            own_lateness: histogram::empty(),
+            cpu_ns: 0,
+            spun_ns: 0,
+            end_ns: 0,
+            last_reply_ns: 0,
+            deserted: false,
+        }
+    }
+
+    /// So many requests were to be sent at a moment of the span.
+    #[inline]
+    pub fn count_intended(&mut self, span: Span, ns: u64, count: u64) {
+        add(&mut self.intended, span, ns, count);
+    }
+
+    /// So many were sent.
+    #[inline]
+    pub fn count_sent(&mut self, span: Span, ns: u64, count: u64) {
+        // What was to be sent within the span and was sent after it is the last second's.
+        add(&mut self.sent, span, ns.min(span.end_ns - 1), count);
+    }
+}
+
+fn add(counts: &mut Vec<u64>, span: Span, ns: u64, count: u64) {
+    if let Some(second) = span.second_of(ns) {
+        if counts.len() <= second {
+            counts.resize(second + 1, 0);
+        }
+        counts[second] += count;
+    }
+}
+
+impl Thread {
+    /// What a connection is told of the replies that came into `input`, at `now_ns`. Answers how many bytes are left
+    /// over, which have been moved to the front.
+    #[inline]
+    pub fn take_replies(
+        &self,
+        connection: &Connection,
+        input: &mut Buffer,
+        received_bytes: usize,
+        now_ns: u64,
+    ) -> io::Result<usize> {
+        let mut flight = connection.flight.borrow_mut();
+        let mut recorder = self.recorder.borrow_mut();
+        let report = &mut *self.report.borrow_mut();
+        let before_count = flight.len();
+        let taken =
+            flight.take(&input[..received_bytes], &self.rules, &mut report.shown, |alike, count, error_count| {
+                recorder.record(alike, now_ns, count, error_count);
+            });
+        let consumed_bytes = taken.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        report.last_reply_ns = now_ns;
+        self.pending_count.set(self.pending_count.get() - (before_count - flight.len()));
+        self.event_count.set(self.event_count.get() + 1);
+        input.copy_within(consumed_bytes..received_bytes, 0);
+        Ok(received_bytes - consumed_bytes)
+    }
+
+    /// A connection has ended.
+    pub fn lose(&self, connection: &Connection, error: &io::Error) {
+        let mut live = self.live.borrow_mut();
+        let Some(place) = live.iter().position(|other| other.index == connection.index) else { return };
+        live.swap_remove(place);
+        connection.alive.set(false);
+        connection.socket.shutdown(Shutdown::Both);
+        let flight = connection.flight.borrow();
+        let mut report = self.report.borrow_mut();
+        report.shown.unknown += flight.unknown(&self.rules);
+        report.unanswered_count += flight.intended_within(self.span.get());
+        self.pending_count.set(self.pending_count.get() - flight.len());
+        if !self.closing.get() {
+            report.reset_count += 1;
+            report.reset.get_or_insert_with(|| error.to_string());
+            if live.is_empty() {
+                report.deserted = true;
+                self.end_now(now_ns());
+            }
+        }
+    }
+
+    /// End every connection: receives that wait for something end.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.live.borrow().iter().for_each(|connection| connection.socket.shutdown(Shutdown::Both));
+    }
+
+    /// Whether anything more is to be sent at this moment.
+    #[inline]
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        self.stopping.get() || now_ns >= self.span.get().end_ns
+    }
+
+    /// The measured time ends now, if it has not yet.
+    fn end_now(&self, now_ns: u64) {
+        let span = self.span.get();
+        let end_ns = span.end_ns.min(now_ns.max(span.start_ns + 1));
+        self.span.set(Span { end_ns, ..span });
+        self.recorder.borrow_mut().end_at(end_ns);
+        self.stopping.set(true);
+    }
+
+    /// Until the thread ends: hand over each second, read the accounts, stop when that is asked for, and see to it that
+    /// a server that answers nothing does not keep the run from ending.
+    async fn tick(self: Rc<Self>, stop: Arc<AtomicBool>) {
+        let mut cpu_at_start_ns = None;
+        let mut counted = false;
+        loop {
+            let now_ns = now_ns();
+            let span = self.span.get();
+            if stop.load(Ordering::Relaxed) && !self.is_over(now_ns) {
+                self.end_now(now_ns);
+                continue;
+            }
+            self.recorder.borrow_mut().advance(now_ns);
+            if now_ns >= span.start_ns && cpu_at_start_ns.is_none() {
+                cpu_at_start_ns = Some(thread_cpu_ns());
+                self.report.borrow_mut().spun_ns = 0;
+            }
+            if let Some(start_ns) = cpu_at_start_ns.filter(|_| !counted) {
+                let mut report = self.report.borrow_mut();
+                report.cpu_ns = thread_cpu_ns() - start_ns;
+                counted = now_ns >= span.end_ns;
+            }
+            if self.is_over(now_ns) && now_ns >= span.end_ns.saturating_add(GRACE_NS) {
+                self.close();
+            }
+            let next_second_ns = span.start_ns
+                + now_ns.checked_sub(span.start_ns).map_or(0, |since_ns| (since_ns / SECOND_NS + 1) * SECOND_NS);
+            let end_ns = if now_ns < span.end_ns { span.end_ns } else { u64::MAX };
+            sleep_until(next_second_ns.min(end_ns).min(now_ns + TICK_NS)).await;
+        }
+    }
+
+    /// After a turn of the ring that slept not: what went by since the last one was waiting, if nothing has happened.
+    pub fn note_spin(&self, event_count: &mut u64, before_ns: &mut u64) {
+        let (events, now_ns) = (self.event_count.get(), now_ns());
+        if events == *event_count {
+            self.report.borrow_mut().spun_ns += now_ns - *before_ns;
+        }
+        (*event_count, *before_ns) = (events, now_ns);
+    }
+
+    /// How many requests this connection sends at most.
+    pub fn budget(&self, connection: &Connection) -> Option<u64> {
+        match self.run.limit {
+            Limit::Time(_) => None,
+            Limit::Requests(count) => {
+                let number = (connection.index * self.run.threads + self.index) as u64;
+                let connections = self.run.connections as u64;
+                Some(count / connections + u64::from(number < count % connections))
+            }
+        }
+    }
+}
