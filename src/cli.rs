@@ -10,6 +10,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::bench;
 use crate::config::Options;
+use crate::plan;
 use crate::startup::StartError;
 
 const SERVE_EXAMPLES: &str = "\
@@ -29,6 +30,15 @@ Examples:
 Exit codes: 0 the numbers hold; 1 the server counted wrongly, answered with errors, or could not be asked; 2 the result \
 is inconclusive or partial, or the flags are wrong.";
 
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  tallyring plan --host db1 --slo 'p99.9<1ms'
+  tallyring plan --host db1 --slo 'p99<500us,max<20ms' --mix incr=90,get=10 --connections 200
+  tallyring plan --host db1 --peak 3m --growth 30% --nodes-lost 1 --total-keys 200000000
+
+It loads the server as far as it goes: run it against one that serves nobody else. Exit codes: 0 the goal is met at the \
+rate that was found; 1 it is not met, or the server is wrong or cannot be asked; 2 inconclusive, or the flags are wrong.";
+
 /// A counter server for Linux that speaks the Redis protocol.
 #[derive(Debug, Parser)]
 #[command(name = "tallyring", version, arg_required_else_help = true)]
@@ -43,10 +53,13 @@ pub struct Cli {
 pub enum Command {
     /// Serve counters to Redis clients
     #[command(after_help = SERVE_EXAMPLES)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Measure a server's throughput and latency, and verify that it counts right
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(Box<bench::options::Options>),
+    /// Find how much traffic a server carries under a goal, and how many servers some traffic takes
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<plan::options::Options>),
 }
 
 /// The flags of `tallyring serve`.
@@ -72,6 +85,8 @@ pub enum Invocation {
     PrintMemoryPlan(Box<Options>),
     /// `tallyring bench`.
     Bench(Box<bench::options::Options>),
+    /// `tallyring plan`.
+    Plan(Box<plan::options::Options>),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -90,6 +105,7 @@ pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
     let serve = match Cli::from_arg_matches(matches).expect("the flags were parsed").command {
         Command::Serve(serve) => serve,
         Command::Bench(options) => return Ok(Invocation::Bench(options)),
+        Command::Plan(options) => return Ok(Invocation::Plan(options)),
     };
     let mut options = Box::new(serve.options);
     if let Some(path) = serve.config {

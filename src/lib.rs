@@ -34,3 +34,4 @@ pub mod tasks;
 
 // The tools that come with it.
 pub mod bench;
+pub mod plan;

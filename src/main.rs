@@ -5,18 +5,18 @@
 
 use std::process::ExitCode;
 
-use tallyring::bench;
 use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{logging, server};
+use tallyring::{bench, logging, plan, server};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
         Invocation::Serve(options) => serve(*options).map(|()| ExitCode::SUCCESS),
         Invocation::PrintMemoryPlan(options) => print_memory_plan(*options).map(|()| ExitCode::SUCCESS),
         Invocation::Bench(options) => Ok(bench::command::execute(&options)),
+        Invocation::Plan(options) => Ok(plan::execute::execute(&options)),
     });
     match done {
         Ok(code) => code,
