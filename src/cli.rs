@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use crate::bench;
 use crate::config::Options;
 use crate::doctor;
+use crate::plan;
 use crate::startup::StartError;
 use crate::top::Top;
 
@@ -58,6 +59,15 @@ Examples:
 Exit codes: 0 the numbers hold; 1 the server counted wrongly, answered with errors, or could not be asked; 2 the result \
 is inconclusive or partial, or the flags are wrong.";
 
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  tallyring plan --host db1 --slo 'p99.9<1ms'
+  tallyring plan --host db1 --slo 'p99<500us,max<20ms' --mix incr=90,get=10 --connections 200
+  tallyring plan --host db1 --peak 3m --growth 30% --nodes-lost 1 --total-keys 200000000
+
+It loads the server as far as it goes: run it against one that serves nobody else. Exit codes: 0 the goal is met at the \
+rate that was found; 1 it is not met, or the server is wrong or cannot be asked; 2 inconclusive, or the flags are wrong.";
+
 /// A counter server for Linux that speaks the Redis protocol.
 #[derive(Debug, Parser)]
 #[command(name = "tallyring", version, arg_required_else_help = true)]
@@ -72,13 +82,16 @@ pub struct Cli {
 pub enum Command {
     /// Serve counters to Redis clients
     #[command(after_help = SERVE_EXAMPLES)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Measure a server's throughput and latency, and verify that it counts right
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(Box<bench::command::Arguments>),
+    /// Find how much traffic a server carries under a goal, and how many servers some traffic takes
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<plan::options::Options>),
     /// Examine this host: what of it stands in the server's way, why, and what to do about it
     #[command(after_help = DOCTOR_HELP)]
-    Doctor(DoctorArgs),
+    Doctor(Box<DoctorArgs>),
     /// Show what a running server does: operations, latencies, shards, memory, commands
     #[command(after_help = TOP_EXAMPLES)]
     Top(TopArgs),
@@ -175,6 +188,8 @@ pub enum Invocation {
     PrintMemoryPlan(Box<Options>),
     /// `tallyring bench`.
     Bench(Box<bench::command::Arguments>),
+    /// `tallyring plan`.
+    Plan(Box<plan::options::Options>),
     /// `tallyring doctor`.
     Doctor(Box<doctor::Request>),
     /// `tallyring top`.
@@ -201,15 +216,18 @@ pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
     let Cli { command } = Cli::from_arg_matches(matches).expect("the flags were parsed");
     let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
     Ok(match command {
-        Command::Serve(ServeArgs { config, options, print_memory_plan }) => {
+        Command::Serve(serve) => {
+            let ServeArgs { config, options, print_memory_plan } = *serve;
             let options = Box::new(with_file(options, config, flags)?);
             if print_memory_plan { Invocation::PrintMemoryPlan(options) } else { Invocation::Serve(options) }
         }
-        Command::Doctor(DoctorArgs { config, json, all, skip, pid, root, options }) => {
+        Command::Doctor(doctor) => {
+            let DoctorArgs { config, json, all, skip, pid, root, options } = *doctor;
             let options = with_file(options, config, flags)?;
             Invocation::Doctor(Box::new(doctor::Request { options, json, all, skip, pid, root }))
         }
         Command::Bench(arguments) => Invocation::Bench(arguments),
+        Command::Plan(options) => Invocation::Plan(options),
         Command::Top(top) => Invocation::Top(top.top()),
         Command::Completions { shell } => Invocation::Completions(shell),
         Command::Man { directory } => Invocation::Man(directory),

@@ -40,3 +40,4 @@ pub mod pages;
 pub mod top;
 // The tools that come with it.
 pub mod bench;
+pub mod plan;

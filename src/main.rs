@@ -5,12 +5,11 @@
 
 use std::process::ExitCode;
 
-use tallyring::bench;
 use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{doctor, logging, pages, server, top};
+use tallyring::{bench, doctor, logging, pages, plan, server, top};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
@@ -24,6 +23,7 @@ fn main() -> ExitCode {
         Invocation::Completions(shell) => pages::print_completions(shell).map(|()| ExitCode::SUCCESS),
         Invocation::Man(directory) => pages::write_manual(&directory).map(|()| ExitCode::SUCCESS),
         Invocation::Bench(arguments) => Ok(bench::command::execute(&arguments)),
+        Invocation::Plan(options) => Ok(plan::execute::execute(&options)),
     });
     match done {
         Ok(code) => code,
