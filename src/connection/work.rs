@@ -17,6 +17,7 @@ use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
 use crate::command::{Env, Task};
+use crate::journal::shared::Journals;
 use crate::latency::{Event, Stage};
 use crate::limits::{
     FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
@@ -212,6 +213,7 @@ impl Connection {
     fn parse(&self, io: &mut Io, turn: &mut Turn, live: &Live) -> Status {
         let shard = &*self.shard;
         let now_ms = io.batch.unix_ms;
+        let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
         let around = Surroundings {
             env: Env {
                 password: live.requirepass.as_deref().map(str::as_bytes),
@@ -222,6 +224,7 @@ impl Connection {
             seed: shard.seed,
             now_ms,
             writes_paused: shard.shared.pause(now_ms).is_some(),
+            writes_refused: writes_refused.as_deref(),
             queue_room_bytes: &shard.queue_room_bytes,
             direct: self.direct.then(|| Direct {
                 own: shard.index,
@@ -241,6 +244,7 @@ impl Connection {
         let input = io.input.as_ref().expect("the window points into it");
         let started = shard.clock.now();
         shard.execute(turn, input, io.batch.unix_ms, false).await;
+        io.touched.insert_all(shard.take_touched(turn.waiter));
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => shard.lend_buffer(Purpose::Send).await,
@@ -296,6 +300,7 @@ impl Connection {
             shard.large_replies.lend().await;
         }
         tasks::run(self, task, &mut turn, &mut reply).await;
+        io.touched.insert_all(shard.take_touched(turn.waiter));
         turn.window.clear(false, 0);
         shard.turns.give_back(turn);
         {

@@ -33,6 +33,7 @@ impl Counters {
                     Op::Add(amount) => {
                         if let Added::Sum(value) = cell::add(cell, amount) {
                             self.watched.touch(key.bytes);
+                            self.changes.put(key, Entry { value, expires_at_ms: None });
                             return Outcome::Int(value);
                         }
                     }
@@ -52,6 +53,7 @@ impl Counters {
         let Some(found) = self.find_live(key, now_ms) else {
             return outcome(self.create(key, Entry { value: amount, expires_at_ms: None }), Outcome::Int(amount));
         };
+        let expires_at_ms = cell::expires_at_ms(self.cells.get(found.cell));
         let value = match cell::add(self.cells.get_mut(found.cell), amount) {
             Added::Sum(value) => value,
             Added::Overflow => return Outcome::Fault(Fault::Overflow),
@@ -65,6 +67,7 @@ impl Counters {
             }
         };
         self.watched.touch(key.bytes);
+        self.changes.put(key, Entry { value, expires_at_ms });
         Outcome::Int(value)
     }
 
@@ -117,7 +120,10 @@ impl Counters {
     fn write(&mut self, key: Key<'_>, found: Option<Found>, entry: Entry, now_ms: i64) -> Result<(), Fault> {
         let gone = entry.expires_at_ms.is_some_and(|at_ms| now_ms > at_ms);
         match found {
-            Some(found) if gone => self.expire(key, found),
+            Some(found) if gone => {
+                self.stats.expired += 1;
+                self.delete(key, found);
+            }
             Some(found) => self.update(key, found, entry)?,
             None if gone => {
                 self.stats.expired += 1;

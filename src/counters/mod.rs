@@ -6,7 +6,8 @@
 //! ```text
 //! Counters ─┬─ Index   a table a slot: hash → chunk of tags → cell            index.rs, segment.rs
 //!           ├─ Cells   packed cells in blocks of 16 KiB: key, value, expiry    cells.rs, cell.rs
-//!           └─ Watched the keys that transactions watch                        watch.rs
+//!           ├─ Watched the keys that transactions watch                        watch.rs
+//!           └─ Changes what the journal will write, if there is one            journal::changes
 //! ```
 //!
 //! A lookup reads a slot's header, one chunk and one cell. Every counter has one cell and one index entry, and nothing
@@ -34,6 +35,7 @@ pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetRepl
 pub use scan::cursor_slot;
 use watch::Watched;
 
+use crate::journal::changes::Changes;
 use crate::limits::WINDOW_ITEM_COUNT_MAX;
 
 /// Counters of what happened to the counters, as `INFO stats` shows them.
@@ -52,6 +54,8 @@ pub struct Counters {
     index: Index,
     cells: Cells,
     watched: Watched,
+    /// What is told of every change that is not the clock's: whoever replays the changes expires what has expired.
+    changes: Changes,
     seed: Seed,
     /// New counters need [`Counters::bytes`] to be below this, and to stay at or below it.
     bytes_max: u64,
@@ -80,6 +84,7 @@ impl Counters {
             index: Index::new(slots),
             cells: Cells::default(),
             watched: Watched::default(),
+            changes: Changes::default(),
             seed: Seed::of_process(),
             bytes_max: u64::MAX,
             round: Round::default(),
@@ -93,6 +98,16 @@ impl Counters {
     /// Growth takes from it and shrinking gives back. Existing counters still count past it.
     pub fn set_room(&mut self, room_bytes: u64) {
         self.bytes_max = self.bytes().saturating_add(room_bytes);
+    }
+
+    /// Where changes are recorded.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Where changes are recorded.
+    pub fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.changes
     }
 
     /// How many counters there are, expired ones that nothing has touched yet included.
@@ -135,6 +150,7 @@ impl Counters {
         black_box(slots);
         let chunks = keys.clone().fold(0, |sum, (slot, hash)| sum ^ self.index.warm_chunk(slot, hash));
         black_box(chunks);
+        black_box(self.changes.warm(keys.clone().map(|(_, hash)| hash)));
         let mut cells = 0;
         for (hint, (slot, hash)) in self.hints.iter_mut().zip(keys) {
             *hint = self.index.first_with_tag(slot, hash).unwrap_or(CellRef::NONE);
@@ -159,6 +175,7 @@ impl Counters {
         self.index = Index::new(self.index.slots());
         self.cells = Cells::default();
         self.round = Round::default();
+        self.changes.flush();
     }
 
     /// A counter's state.
@@ -246,7 +263,8 @@ impl Counters {
     #[cold]
     fn expire(&mut self, key: Key<'_>, found: Found) {
         self.stats.expired += 1;
-        self.delete(key, found);
+        self.watched.touch(key.bytes);
+        self.remove(found);
     }
 
     fn entry_of(&self, found: Found) -> Entry {
@@ -267,6 +285,7 @@ impl Counters {
         let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.insert(key.slot, key.hash, cell, &self.cells, self.seed);
         self.watched.touch(key.bytes);
+        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -281,6 +300,7 @@ impl Counters {
             self.reshape(key, found, entry)?;
         }
         self.watched.touch(key.bytes);
+        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -294,9 +314,10 @@ impl Counters {
         Ok(())
     }
 
-    /// Remove a counter for good; watchers see it.
+    /// Remove a counter for good; watchers and the journal see it.
     fn delete(&mut self, key: Key<'_>, found: Found) {
         self.watched.touch(key.bytes);
+        self.changes.delete(key);
         self.remove(found);
     }
 

@@ -85,6 +85,7 @@ impl Bench {
                 map: self.map,
                 seed: Seed::of_process(),
                 now_ms: NOW_MS,
+                writes_refused: None,
                 writes_paused: self.pause_count > 0,
                 queue_room_bytes: &self.queue_room_bytes,
                 direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),

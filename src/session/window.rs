@@ -370,20 +370,25 @@ impl Window {
         self.items.push(item);
     }
 
-    /// Execute every operation whose key belongs to shard `own`, in order. `input` is what the session parsed.
-    pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) {
+    /// Execute every operation whose key belongs to shard `own`, in order; answers whether there was one. `input` is what
+    /// the session parsed.
+    pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) -> bool {
         let is_here = |item: &Item| usize::from(item.shard) == own;
+        let mut executed = false;
         if self.items.len() < WARM_ITEM_COUNT_MIN {
             for item in self.items.iter_mut().filter(|item| is_here(item)) {
                 item.outcome = counters.apply(item.key(input), item.op, now_ms);
+                executed = true;
             }
-            return;
+            return executed;
         }
         let warmed = self.items.iter().filter(|item| is_here(item));
         counters.warm(warmed.map(|item| (item.slot, item.hash)));
         for (index, item) in self.items.iter_mut().filter(|item| is_here(item)).enumerate() {
             item.outcome = counters.apply_warmed(index, item.key(input), item.op, now_ms);
+            executed = true;
         }
+        executed
     }
 
     /// The operations that belong to other shards than `own`, in order.

@@ -87,7 +87,7 @@ fn shutdown_ends_it() {
 /// Run the server until it refuses to start.
 fn refused(args: &[&str]) -> Finished {
     let mut command = Command::new(binary());
-    command.arg("serve").args(args);
+    command.args(["serve", "--appendonly", "no"]).args(args);
     let finished = run(command, b"", PROCESS_LIMIT);
     assert!(!finished.status.success(), "{args:?} is refused");
     finished

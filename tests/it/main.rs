@@ -9,6 +9,7 @@ mod cluster;
 mod connections;
 mod counting;
 mod differential;
+mod durability;
 mod keyspace;
 mod latency;
 mod lifecycle;
