@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-pub use values::{Auto, BusyPoll, ByteCount, FileMode, LogLevel, Password, PinChoice, YesNo};
+pub use values::{AppendFsync, Auto, BusyPoll, ByteCount, FileMode, LogLevel, Password, PinChoice, YesNo};
 
 use crate::host::Host;
 use crate::limits::{
@@ -118,6 +118,36 @@ pub struct Options {
     #[serde(deserialize_with = "values::scalar")]
     pub maxmemory_clients: Option<ByteCount>,
 
+    /// Keep the counters on the disk, in --dir: yes or no [default: yes]
+    #[arg(long, help_heading = "Durability", value_name = "YES|NO")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub appendonly: Option<YesNo>,
+
+    /// The data directory, which is made where it is missing [default: tallyring-data]
+    #[arg(long, help_heading = "Durability", value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+
+    /// When a change is on the disk for certain: always, before it is acknowledged; everysec, at most a second and one
+    /// sync later; no, when the kernel writes it [default: everysec]
+    #[arg(long, help_heading = "Durability", value_name = "ALWAYS|EVERYSEC|NO")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub appendfsync: Option<AppendFsync>,
+
+    /// Take a snapshot when the journal has grown to so many percent of the last one; 0 never does [default: 100]
+    #[arg(long, help_heading = "Durability", value_name = "PERCENT")]
+    pub auto_aof_rewrite_percentage: Option<u32>,
+
+    /// But not before the journal has so many bytes [default: 64mb]
+    #[arg(long, help_heading = "Durability", value_name = "SIZE")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub auto_aof_rewrite_min_size: Option<ByteCount>,
+
+    /// Start although the journal is damaged: what lies behind the damage is dropped, and the log says what that is. Without
+    /// it the server says the same, and does not start [default: no]
+    #[arg(long, help_heading = "Durability", value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub recover: Option<YesNo>,
+
     /// Ask clients for this password; the file hides it from `ps`. Without one only loopback is served [default: none]
     #[arg(long, help_heading = "Security", value_name = "PASSWORD")]
     pub requirepass: Option<Password>,
@@ -196,6 +226,18 @@ pub struct Config {
     pub maxmemory_bytes: u64,
     /// What `AUTH` must give.
     pub requirepass: Option<Password>,
+    /// The counters are kept on the disk.
+    pub appendonly: bool,
+    /// When a change is on the disk for certain.
+    pub appendfsync: AppendFsync,
+    /// The data directory.
+    pub dir: PathBuf,
+    /// A snapshot is taken when the journal has grown to so many percent of the last one; 0 never.
+    pub auto_aof_rewrite_percentage: u32,
+    /// But not before the journal has so many bytes.
+    pub auto_aof_rewrite_min_bytes: u64,
+    /// What lies behind a damaged place of the journal is dropped.
+    pub recover: bool,
     /// Bytes that stalled clients may leave over, over all shards.
     pub maxmemory_clients_bytes: u64,
     /// Seconds after which an idle connection ends; 0 never.
@@ -309,6 +351,12 @@ impl Config {
             maxclients,
             maxmemory_bytes: 0,
             requirepass,
+            appendonly: options.appendonly.is_none_or(|answer| answer.0),
+            appendfsync: options.appendfsync.unwrap_or(AppendFsync::Everysec),
+            dir: options.dir.unwrap_or_else(|| PathBuf::from("tallyring-data")),
+            auto_aof_rewrite_percentage: options.auto_aof_rewrite_percentage.unwrap_or(100),
+            auto_aof_rewrite_min_bytes: options.auto_aof_rewrite_min_size.map_or(64 << 20, |size| size.0),
+            recover: options.recover.is_some_and(|answer| answer.0),
             maxmemory_clients_bytes: parked_bytes(options.maxmemory_clients, threads)?,
             timeout_s: seconds("timeout", options.timeout, 0)?,
             request_timeout_s: seconds("request-timeout", options.request_timeout, 60)?,

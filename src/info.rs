@@ -4,8 +4,10 @@
 //! one value that is true here.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::command::{REDIS_VERSION, by_index};
+use crate::journal::shared::Journals;
 use crate::latency::{Percentiles, Stage};
 use crate::resp::encode;
 use crate::server::Shared;
@@ -56,7 +58,7 @@ fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
         "server" => server(text, shared),
         "clients" => clients(text, shared, report),
         "memory" => memory(text, shared, report),
-        "persistence" => persistence(text),
+        "persistence" => persistence(text, shared, report),
         "stats" => stats(text, shared, report),
         "replication" => replication(text, shared),
         "cpu" => cpu(text),
@@ -147,17 +149,35 @@ fn memory(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "mem_allocator", "libc");
 }
 
-fn persistence(text: &mut String) {
+fn persistence(text: &mut String, shared: &Shared, report: &Report) {
     title(text, "Persistence");
+    let journals = shared.journals.as_ref();
+    let ok = |failed: bool| if failed { "err" } else { "ok" };
+    let saving = journals.is_some_and(|journals| journals.saving() != 0);
+    let last_save_s = journals.map_or(0, |journals| journals.last_save_s());
+    let last_save = ok(journals.is_some_and(|journals| journals.last_save_failed()));
+    let bytes = |of: fn(&Journals) -> &AtomicU64| journals.map_or(0, |journals| of(journals).load(Ordering::Relaxed));
     field(text, "loading", 0);
     field(text, "async_loading", 0);
-    field(text, "rdb_changes_since_last_save", 0);
-    field(text, "rdb_bgsave_in_progress", 0);
-    field(text, "rdb_last_save_time", 0);
-    field(text, "rdb_last_bgsave_status", "ok");
-    field(text, "aof_enabled", 0);
-    field(text, "aof_rewrite_in_progress", 0);
-    field(text, "aof_last_write_status", "ok");
+    field(text, "rdb_changes_since_last_save", report.change_count);
+    field(text, "rdb_bgsave_in_progress", u8::from(saving));
+    field(text, "rdb_last_save_time", last_save_s);
+    field(text, "rdb_last_bgsave_status", last_save);
+    field(text, "aof_enabled", u8::from(journals.is_some()));
+    field(text, "aof_rewrite_in_progress", u8::from(saving));
+    field(text, "aof_rewrite_scheduled", 0);
+    field(text, "aof_last_bgrewrite_status", last_save);
+    field(text, "aof_last_write_status", ok(journals.is_some_and(|journals| journals.is_failing())));
+    if journals.is_some() {
+        field(
+            text,
+            "aof_current_size",
+            bytes(|journals| &journals.journal_bytes) + bytes(|journals| &journals.snapshot_bytes),
+        );
+        field(text, "aof_base_size", bytes(|journals| &journals.snapshot_bytes));
+        field(text, "aof_pending_rewrite", 0);
+        field(text, "journal_unsynced_frames", journals.map_or(0, |journals| journals.progress.unsynced_count()));
+    }
 }
 
 fn stats(text: &mut String, shared: &Shared, report: &Report) {

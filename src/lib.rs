@@ -24,6 +24,7 @@ pub mod client;
 pub mod command;
 pub mod counters;
 pub mod glob;
+pub mod journal;
 pub mod resp;
 pub mod session;
 pub mod slot;

@@ -19,6 +19,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
 use crate::counters::{Counters, Entry, Fault, Hint, Key, Op, Outcome};
+use crate::journal::frame::Link;
 use crate::latency::{Event, Series, Which};
 use crate::lend::touched;
 use crate::limits::{
@@ -125,6 +126,10 @@ impl Batch {
 pub enum Ask {
     /// Let no one but the asker touch the counters until it releases them. Answered when it is so.
     Hold,
+    /// The frame of the journal that the holder's changes are in, or 0 when there are none. Only the holder asks.
+    ChangedFrame,
+    /// That frame counts only together with these of other shards. Only the holder says so.
+    Link(Vec<Link>),
     /// The asker's hold is over.
     Release,
     /// How many counters there are.

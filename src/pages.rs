@@ -105,9 +105,14 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort_unstable();
-        let mut expected: Vec<String> =
-            Cli::command().get_subcommands().map(|command| format!("tallyring-{}.1", command.get_name())).collect();
-        expected.push("tallyring.1".to_owned());
+        fn pages(command: &clap::Command, name: &str, names: &mut Vec<String>) {
+            names.push(format!("{name}.1"));
+            for subcommand in command.get_subcommands() {
+                pages(subcommand, &format!("{name}-{}", subcommand.get_name()), names);
+            }
+        }
+        let mut expected = Vec::new();
+        pages(&Cli::command(), "tallyring", &mut expected);
         expected.sort_unstable();
         assert_eq!(names, expected);
         let serve = fs::read_to_string(directory.path().join("tallyring-serve.1")).unwrap();

@@ -8,17 +8,21 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::accept::{self, Listener};
 use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::connection;
+use crate::counters::Counters;
 use crate::host::Host;
+use crate::journal::changes::Recorder;
+use crate::journal::recovery::{self, RecoveryError};
+use crate::journal::shared::{Journals, OpenError};
 use crate::mesh::Mesh;
 use crate::metrics;
 use crate::notify::{self, notify};
@@ -35,6 +39,12 @@ const RING_ENTRY_COUNT: u32 = 1_024;
 /// How long the kernel may take to give back what another process of this user had locked.
 const REGISTER_PATIENCE: Duration = Duration::from_millis(300);
 
+/// How often it is told how far loading has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the disk has at the end to take what is left.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long clients have at the end to take their last replies.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -48,6 +58,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let direct_listeners = accept::listen_directly(&config)?;
     let metrics_listeners = accept::listen_for_metrics(&config)?;
     let mut shared = Shared::new(config, &host);
+    shared.journals = open_journals(&shared)?;
     shared.cluster_ports = direct_listeners.iter().filter_map(|listeners| listeners.first()?.port()).collect();
     let shared = Arc::new(shared);
     if let Some(port) = listeners.iter().find_map(Listener::port) {
@@ -63,6 +74,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     describe(&shared, &listeners, &direct);
     notify(notify::State::Ready);
     wait_for_end(&shared)?;
+    close_journals(&shared)?;
     if let Some(path) = unix_socket {
         // It is ours: a path that was taken has been refused at the start.
         let _ = std::fs::remove_file(path);
@@ -80,6 +92,7 @@ fn start_shards(
     direct_listeners: Vec<Vec<Listener>>,
 ) -> Result<(), StartError> {
     let (ready, readiness) = channel();
+    let started = Instant::now();
     for (index, (mesh, direct)) in meshes.into_iter().zip(direct_listeners).enumerate() {
         let (shared, ready) = (shared.clone(), ready.clone());
         // One shard accepts and deals the connections out, so that all have the same number.
@@ -109,17 +122,33 @@ fn start_shards(
             })?;
     }
     drop(ready);
-    for _ in 0..shared.map.shard_count() {
-        match readiness.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(classify_ring_error(error, host)),
-            Err(_) => unreachable!("every shard says whether it is ready"),
+    let mut left_count = shared.map.shard_count();
+    while left_count > 0 {
+        match readiness.recv_timeout(PROGRESS_INTERVAL) {
+            Ok(Ok(())) => left_count -= 1,
+            Ok(Err(NotReady::Ring(error))) => return Err(classify_ring_error(error, host)),
+            Ok(Err(NotReady::Data(error))) => return Err(data_error(&shared.config, error.into())),
+            Err(RecvTimeoutError::Timeout) => tell_loading(shared, "loading", started),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("every shard says whether it is ready"),
         }
     }
+    tell_loading(shared, "loaded", started);
     Ok(())
 }
 
-fn ready_sender(ready: &Sender<io::Result<()>>) -> impl FnOnce(io::Result<()>) + use<> {
+/// Why a shard does not serve.
+enum NotReady {
+    Ring(io::Error),
+    Data(RecoveryError),
+}
+
+impl From<io::Error> for NotReady {
+    fn from(error: io::Error) -> NotReady {
+        NotReady::Ring(error)
+    }
+}
+
+fn ready_sender(ready: &Sender<Result<(), NotReady>>) -> impl FnOnce(Result<(), NotReady>) + use<> {
     let ready = ready.clone();
     move |result| {
         // Nobody listens any more once one shard has failed.
@@ -141,15 +170,18 @@ fn run_shard(
     shared: Arc<Shared>,
     mesh: Mesh,
     listeners: Listeners,
-    ready: &Sender<io::Result<()>>,
-) -> io::Result<()> {
+    ready: &Sender<Result<(), NotReady>>,
+) -> Result<(), NotReady> {
     let mut ring = tokio_uring::uring_builder();
     ring.setup_coop_taskrun().setup_single_issuer().setup_cqsize(4 * RING_ENTRY_COUNT);
     let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRY_COUNT).uring_builder(&ring))?;
     runtime.block_on(async move {
         let buffers = register_buffers(shared.config.fixed_buffer_count)?;
-        let shard = std::rc::Rc::new(Shard::new(index, shared.clone(), mesh, buffers, IdleSockets::new()?));
+        let counters = load_counters(&shared, index).map_err(NotReady::Data)?;
+        let idle_sockets = IdleSockets::new()?;
+        let shard = std::rc::Rc::new(Shard::new(index, shared.clone(), mesh, buffers, idle_sockets, counters));
         tokio_uring::spawn(shard.clone().receive_messages());
+        tokio_uring::spawn(shard.clone().keep_journal());
         tokio_uring::spawn(shard.clone().tick());
         tokio_uring::spawn(shard.clone().take_up_ready());
         tokio_uring::spawn(shard.clone().poll_busily());
@@ -168,6 +200,67 @@ fn run_shard(
         shard.stop_reading();
         // The other shards' clients may still need this one's counters: it goes on until the process ends.
         std::future::pending().await
+    })
+}
+
+/// Take possession of the data directory, and say what in it does not count.
+fn open_journals(shared: &Shared) -> Result<Option<Journals>, StartError> {
+    let config = &shared.config;
+    if !config.appendonly {
+        return Ok(None);
+    }
+    let now_s = shared::unix_us() / 1_000_000;
+    let opened = Journals::open(&config.dir, config.threads, shared.random(), config.recover, now_s);
+    let journals = opened.map_err(|error| data_error(config, error))?;
+    journals.losses.iter().for_each(|loss| warn!("{}: {loss}", config.dir.display()));
+    Ok(Some(journals))
+}
+
+fn data_error(config: &Config, error: OpenError) -> StartError {
+    let path = config.dir.clone();
+    match error {
+        OpenError::Locked => StartError::DataTaken { path },
+        OpenError::Io(error) => StartError::DataDirectory { path, error },
+        OpenError::Data(error) => StartError::DataDamaged { path, error },
+    }
+}
+
+/// The counters of a shard, as they were when the last server ended.
+fn load_counters(shared: &Shared, index: usize) -> Result<Counters, RecoveryError> {
+    let slots = shared.map.slots_of(index);
+    let mut counters = Counters::new(slots.clone());
+    if let Some(journals) = &shared.journals {
+        let now_ms = shared::unix_us() / 1_000;
+        recovery::load(&journals.directory, &journals.found, slots, &mut counters, now_ms, &journals.loaded)?;
+        counters.reset_stats();
+        counters.changes_mut().start(Box::new(Recorder::new(1)));
+    }
+    Ok(counters)
+}
+
+/// A line about how loading goes, if there is something to load.
+fn tell_loading(shared: &Shared, what: &str, started: Instant) {
+    let Some(journals) = &shared.journals else { return };
+    let count = journals.loaded.load(Ordering::Relaxed);
+    if count > 0 {
+        let seconds = started.elapsed().as_secs_f64();
+        let rate = count as f64 / seconds / 1e6;
+        info!("{what} {}: {count} records in {seconds:.1} s, {rate:.1} million a second", shared.config.dir.display());
+    }
+}
+
+/// Have everything on the disk, and the run closed.
+fn close_journals(shared: &Shared) -> Result<(), StartError> {
+    let Some(journals) = &shared.journals else { return Ok(()) };
+    journals.close();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let closed = runtime.and_then(|runtime| {
+        runtime.block_on(async { tokio::time::timeout(CLOSE_PATIENCE, journals.until_closed()).await? })
+    });
+    closed.map_err(|error| StartError::Other {
+        doing: "write the end of the journal",
+        error,
+        remedy: "Make room, or see to the disk; the last seconds of counting may be lost",
     })
 }
 
@@ -194,7 +287,10 @@ fn describe(shared: &Shared, listeners: &[Listener], direct: &[String]) {
     for line in shared.plan.lines() {
         info!("memory: {line}");
     }
-    info!("the counters live in memory only: they are gone when the server stops");
+    match &shared.journals {
+        Some(_) => info!("data directory {}, appendfsync {}", config.dir.display(), config.appendfsync.name()),
+        None => info!("the counters live in memory only: they are gone when the server stops"),
+    }
     for listener in listeners {
         info!("listening on {listener}");
     }

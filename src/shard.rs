@@ -9,6 +9,7 @@
 
 mod execute;
 mod hold;
+mod journal;
 mod messages;
 mod parked;
 mod upkeep;
@@ -42,6 +43,7 @@ use crate::stats::Stats;
 
 use execute::Waiter;
 use hold::Hold;
+use journal::Journal;
 use parked::Parked;
 
 pub use parked::Eviction;
@@ -127,13 +129,21 @@ pub struct Shard {
     /// For a transaction that holds other shards: never waits for one that is held.
     holder_batches: Pool<Box<Batch>>,
     hold: Hold,
+    journal: Journal,
     live: RefCell<(u64, Rc<Live>)>,
     published_bytes: Cell<u64>,
 }
 
 impl Shard {
-    /// A shard with its counters empty.
-    pub fn new(index: usize, shared: Arc<Shared>, mesh: Mesh, buffers: Buffers, idle_sockets: IdleSockets) -> Shard {
+    /// A shard with these counters.
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        mesh: Mesh,
+        buffers: Buffers,
+        idle_sockets: IdleSockets,
+        counters: Counters,
+    ) -> Shard {
         let map = shared.map;
         let shard_count = map.shard_count();
         // One shard never waits for another, but its tasks still hold a window.
@@ -145,7 +155,7 @@ impl Shard {
             index,
             map,
             seed: shared.seed,
-            counters: RefCell::new(Counters::new(map.slots_of(index))),
+            counters: RefCell::new(counters),
             buffers,
             idle_sockets,
             turns: Pool::new((0..WINDOW_COUNT_MAX).map(turn)),
@@ -170,6 +180,7 @@ impl Shard {
             batches: batches(mesh::batch_count(shard_count)),
             holder_batches: batches(shard_count - 1),
             hold: Hold::default(),
+            journal: Journal::default(),
             live: RefCell::new((0, Rc::default())),
             published_bytes: Cell::new(0),
             shared,

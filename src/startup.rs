@@ -20,6 +20,7 @@ pub use memory::{MemoryPlan, Part};
 
 use crate::config::{ByteCount, Config};
 use crate::host::Host;
+use crate::journal::recovery::RecoveryError;
 use crate::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFER_COUNT_MAX, FIXED_BUFFER_COUNT_MIN};
 
 /// The oldest kernel that has what the rings are set up with: `IORING_SETUP_SINGLE_ISSUER` came with Linux 6.0.
@@ -204,6 +205,28 @@ pub enum StartError {
         /// What the machine or the control group has.
         memory_bytes: u64,
     },
+    /// Another server has the data directory.
+    #[error("the directory {} is used by another server. Stop that one, or choose another --dir", path.display())]
+    DataTaken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The data directory cannot be made, read or written.
+    #[error("the data directory {} cannot be used: {error}. Let this user write it, or choose another --dir; with --appendonly no the counters live in memory only", path.display())]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// What is in the data directory cannot be used as it is.
+    #[error("{}: {error}. {}", path.display(), data_remedy(error))]
+    DataDamaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        error: RecoveryError,
+    },
     /// What is no server cannot go on.
     #[error("{problem}. {remedy}")]
     Stopped {
@@ -222,6 +245,16 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+fn data_remedy(error: &RecoveryError) -> &'static str {
+    match error {
+        RecoveryError::Damaged(damage) if damage.file.starts_with("journal") => {
+            "Bring the file back from a copy; or start once with --recover, which drops what lies at and behind that place"
+        }
+        RecoveryError::Io { .. } => "Let this user read it",
+        _ => "Bring the file back from a copy, or choose another --dir to start without these counters",
+    }
 }
 
 impl StartError {

@@ -111,6 +111,8 @@ pub struct Report {
     pub miss_count: u64,
     /// Counters that expired.
     pub expired_count: u64,
+    /// Changes that no snapshot has.
+    pub change_count: u64,
     /// See [`Stats`].
     pub command_count: u64,
     /// See [`Stats`].
@@ -350,6 +352,7 @@ impl Report {
         self.hit_count += other.hit_count;
         self.miss_count += other.miss_count;
         self.expired_count += other.expired_count;
+        self.change_count += other.change_count;
         self.command_count += other.command_count;
         self.error_count += other.error_count;
         self.connection_count += other.connection_count;

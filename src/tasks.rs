@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod keys;
 mod latency;
+mod save;
 mod settings;
 mod transaction;
 
@@ -195,6 +196,12 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         Task::MemoryDoctor => {
             let report = sum(&reports(place).await);
             encode::verbatim(out, "txt", &info::memory_doctor(&shard.shared, &report), place.resp3());
+        }
+        Task::Save => save::save(place, out).await,
+        Task::BeginSave { rewrite } => save::begin(place, rewrite, out),
+        Task::LastSave => {
+            let last_save_s = shard.shared.journals.as_ref().map_or(0, |journals| journals.last_save_s());
+            encode::integer(out, last_save_s);
         }
         Task::Shutdown { abort: true } => encode::error(out, "ERR No shutdown in progress."),
         Task::Shutdown { abort: false } => shard.shared.stop(),

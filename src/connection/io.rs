@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use tokio_uring::buf::fixed::FixedBuf;
 
+use crate::client::ShardSet;
 use crate::clock::Moment;
 use crate::limits::FIXED_BUFFER_BYTES;
 use crate::session::Calls;
@@ -23,6 +24,8 @@ pub(super) struct Io {
     pub(super) calls: [Option<Calls>; KIND_COUNT_MAX],
     /// How many replies have not been sent, those of the commands that found no place among `calls` too.
     pub(super) unsent_count: u64,
+    /// The shards whose counters are told of in replies that have not been sent.
+    pub(super) touched: ShardSet,
     /// When the batch was received.
     pub(super) batch: Moment,
     /// When the last of the replies was encoded, in the shard's nanoseconds.

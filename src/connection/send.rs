@@ -7,6 +7,7 @@ use super::io::{Io, allow};
 use super::work::Rest;
 use super::{Connection, Parked, Waiting};
 use crate::buffers::Purpose;
+use crate::client::ShardSet;
 use crate::clock::Moment;
 use crate::latency::Stage;
 use crate::limits::FIXED_BUFFER_BYTES;
@@ -79,6 +80,14 @@ impl Connection {
     /// Send what is encoded, all of it, and give the buffer back. `Err(Ok(bytes))`: recalled, and so much is unsent.
     async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
         let shard = &*self.shard;
+        if io.output.is_none() {
+            return Ok(());
+        }
+        // Not a byte of what might be forgotten leaves.
+        let touched = std::mem::take(&mut io.touched);
+        if touched != ShardSet::default() {
+            shard.until_safe(touched).await;
+        }
         let Some(mut buffer) = io.output.take() else { return Ok(()) };
         // Whose client does not read must not keep others from their turn.
         self.give_back_turn();

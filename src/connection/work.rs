@@ -15,6 +15,7 @@ use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
 use crate::command::{Env, Task};
+use crate::journal::shared::Journals;
 use crate::latency::{Event, Stage};
 use crate::limits::{
     FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
@@ -212,6 +213,7 @@ impl Connection {
         let shard = &*self.shard;
         let now_ms = io.batch.unix_ms;
         let counters = &shard.counters.borrow();
+        let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
         let around = Surroundings {
             env: Env {
                 password: live.requirepass.as_deref().map(str::as_bytes),
@@ -223,6 +225,7 @@ impl Connection {
             counters,
             now_ms,
             writes_paused: shard.shared.pause(now_ms).is_some(),
+            writes_refused: writes_refused.as_deref(),
             queue_room_bytes: &shard.queue_room_bytes,
             direct: self.direct.then(|| Direct {
                 own: shard.index,
@@ -249,6 +252,7 @@ impl Connection {
             None => shard.lend_buffer(Purpose::Send).await,
         };
         shard.execute(turn, input, io.batch.unix_ms, false).await;
+        io.touched.insert_all(shard.take_touched(turn.waiter));
         let mut room = &mut buffer[io.encoded..];
         let room_bytes = room.len();
         turn.window.encode(&mut self.session.borrow_mut().totals, &mut room);
@@ -300,6 +304,7 @@ impl Connection {
             shard.large_replies.lend().await;
         }
         tasks::run(self, task, &mut turn, &mut reply).await;
+        io.touched.insert_all(shard.take_touched(turn.waiter));
         turn.window.clear(false, 0);
         shard.turns.give_back(turn);
         {

@@ -30,6 +30,7 @@ impl Counters {
                 Op::Add(amount) => {
                     if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {
                         self.watched.touch(key.bytes);
+                        self.changes.put(key, Entry { value, expires_at_ms: None });
                         return Outcome::Int(value);
                     }
                 }
@@ -41,6 +42,7 @@ impl Counters {
                     if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) && cell::set_value(cell, value) =>
                 {
                     self.watched.touch(key.bytes);
+                    self.changes.put(key, Entry { value, expires_at_ms: None });
                     return Outcome::Ok;
                 }
                 _ => {}
@@ -54,6 +56,7 @@ impl Counters {
         let Some(found) = self.find_live(key, now_ms) else {
             return outcome(self.create(key, Entry { value: amount, expires_at_ms: None }), Outcome::Int(amount));
         };
+        let expires_at_ms = cell::expires_at_ms(self.cells.get(found.cell));
         let value = match cell::add(self.cells.get_mut(found.cell), amount) {
             Added::Sum(value) => value,
             Added::Overflow => return Outcome::Fault(Fault::Overflow),
@@ -67,6 +70,7 @@ impl Counters {
             }
         };
         self.watched.touch(key.bytes);
+        self.changes.put(key, Entry { value, expires_at_ms });
         Outcome::Int(value)
     }
 
@@ -119,7 +123,10 @@ impl Counters {
     fn write(&mut self, key: Key<'_>, found: Option<Found>, entry: Entry, now_ms: i64) -> Result<(), Fault> {
         let gone = entry.expires_at_ms.is_some_and(|at_ms| now_ms > at_ms);
         match found {
-            Some(found) if gone => self.expire(key, found),
+            Some(found) if gone => {
+                self.stats.expired += 1;
+                self.delete(key, found);
+            }
             Some(found) => self.update(key, found, entry)?,
             None if gone => {
                 self.stats.expired += 1;

@@ -6,7 +6,8 @@
 //! ```text
 //! Counters ─┬─ Index   a table a slot: hash → chunk of tags → cell            index.rs, segment.rs
 //!           ├─ Cells   packed cells in blocks of 16 KiB: key, value, expiry    cells.rs, cell.rs
-//!           └─ Watched the keys that transactions watch                        watch.rs
+//!           ├─ Watched the keys that transactions watch                        watch.rs
+//!           └─ Changes what the journal will write, if there is one            journal::changes
 //! ```
 //!
 //! A lookup reads a slot's header, one chunk and one cell. Every counter has one cell and one index entry, and nothing
@@ -32,8 +33,11 @@ use cells::{CellRef, Cells, Moved, Round, Step};
 pub use hash::Seed;
 use index::{Index, Place};
 pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
+pub(crate) use prefetch::prefetch;
 pub use scan::cursor_slot;
 use watch::Watched;
+
+use crate::journal::changes::Changes;
 
 /// Counters of what happened to the counters, as `INFO stats` shows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Counters {
     index: Index,
     cells: Cells,
     watched: Watched,
+    /// What is told of every change that is not the clock's: whoever replays the changes expires what has expired.
+    changes: Changes,
     seed: Seed,
     /// New counters need [`Counters::bytes`] to be below this, and to stay at or below it.
     bytes_max: u64,
@@ -92,6 +98,7 @@ impl Counters {
             index: Index::new(slots),
             cells: Cells::default(),
             watched: Watched::default(),
+            changes: Changes::default(),
             seed: Seed::of_process(),
             bytes_max: u64::MAX,
             round: Round::default(),
@@ -104,6 +111,16 @@ impl Counters {
     /// Growth takes from it and shrinking gives back. Existing counters still count past it.
     pub fn set_room(&mut self, room_bytes: u64) {
         self.bytes_max = self.bytes().saturating_add(room_bytes);
+    }
+
+    /// Where changes are recorded.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Where changes are recorded.
+    pub fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.changes
     }
 
     /// How many counters there are, expired ones that nothing has touched yet included.
@@ -150,12 +167,14 @@ impl Counters {
     #[inline]
     pub fn prefetch_chunk(&self, slot: u16, hash: u64) {
         self.index.prefetch_chunk(slot, hash);
+        self.changes.prefetch_entry(hash);
     }
 
     /// Look a key up, as far as can be told without its bytes, and ask for its cell: for
     /// [`apply_at`](Counters::apply_at) in the same [`epoch`](Counters::epoch).
     #[inline]
     pub fn look_up(&self, slot: u16, hash: u64) -> Hint {
+        self.changes.prefetch_record(hash);
         let cell = self.index.first_with_tag(slot, hash);
         if cell != CellRef::NONE {
             self.cells.prefetch(cell);
@@ -180,6 +199,7 @@ impl Counters {
         self.index = Index::new(self.index.slots());
         self.cells = Cells::default();
         self.round = Round::default();
+        self.changes.flush();
     }
 
     /// A counter's state.
@@ -267,7 +287,8 @@ impl Counters {
     #[cold]
     fn expire(&mut self, key: Key<'_>, found: Found) {
         self.stats.expired += 1;
-        self.delete(key, found);
+        self.watched.touch(key.bytes);
+        self.remove(found);
     }
 
     fn entry_of(&self, found: Found) -> Entry {
@@ -288,6 +309,7 @@ impl Counters {
         let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.insert(key.slot, key.hash, cell, &self.cells, self.seed);
         self.watched.touch(key.bytes);
+        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -302,6 +324,7 @@ impl Counters {
             self.reshape(key, found, entry)?;
         }
         self.watched.touch(key.bytes);
+        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -315,9 +338,10 @@ impl Counters {
         Ok(())
     }
 
-    /// Remove a counter for good; watchers see it.
+    /// Remove a counter for good; watchers and the journal see it.
     fn delete(&mut self, key: Key<'_>, found: Found) {
         self.watched.touch(key.bytes);
+        self.changes.delete(key);
         self.remove(found);
     }
 

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{AppendFsync, Config};
 use crate::counters::Seed;
 use crate::host::Host;
+use crate::journal::shared::Journals;
 use crate::process;
 use crate::slot::ShardMap;
 use crate::startup::MemoryPlan;
@@ -43,6 +44,12 @@ pub struct Live {
     pub slowlog_count_max: usize,
     /// From how many milliseconds on the latency monitor notes what happens; 0 is off.
     pub latency_monitor_threshold_ms: u64,
+    /// When a change is on the disk for certain.
+    pub appendfsync: AppendFsync,
+    /// A snapshot is taken when the journal has grown to so many percent of the last one; 0 never.
+    pub auto_aof_rewrite_percentage: u32,
+    /// But not before the journal has so many bytes.
+    pub auto_aof_rewrite_min_bytes: u64,
 }
 
 /// What all shards share.
@@ -56,6 +63,8 @@ pub struct Shared {
     pub seed: Seed,
     /// The port of each shard; empty without `--cluster-enabled yes`.
     pub cluster_ports: Vec<u16>,
+    /// The journals, unless the counters live in memory only.
+    pub journals: Option<Journals>,
     /// Bytes of each shard's counters, written by it alone.
     pub counter_bytes: Vec<AtomicU64>,
     /// Changes whenever the settings do.
@@ -104,11 +113,15 @@ impl Shared {
             slowlog_slower_than_us: config.slowlog_log_slower_than_us,
             slowlog_count_max: config.slowlog_max_len,
             latency_monitor_threshold_ms: config.latency_monitor_threshold_ms,
+            appendfsync: config.appendfsync,
+            auto_aof_rewrite_percentage: config.auto_aof_rewrite_percentage,
+            auto_aof_rewrite_min_bytes: config.auto_aof_rewrite_min_bytes,
         };
         Shared {
             map,
             seed: Seed::of_process(),
             cluster_ports: Vec::new(),
+            journals: None,
             counter_bytes: per_shard(config.threads),
             live_epoch: AtomicU64::new(1),
             run_id: run_id[..40].to_owned(),

@@ -47,6 +47,8 @@ pub struct Surroundings<'a> {
     pub now_ms: i64,
     /// Writes wait (`CLIENT PAUSE … WRITE`).
     pub writes_paused: bool,
+    /// Writes are refused with this text, since they could not be made durable.
+    pub writes_refused: Option<&'a str>,
     /// How many more bytes transactions may queue on this shard.
     pub queue_room_bytes: &'a Cell<usize>,
     /// The client came to this shard's own port: keys of other shards are elsewhere. `None` serves every key.

@@ -68,6 +68,7 @@ impl Parsing<'_> {
             && !client.closing
             && !stranger
             && !self.around.writes_paused
+            && self.around.writes_refused.is_none()
     }
 }
 

@@ -87,6 +87,7 @@ impl Bench {
                 seed: Seed::of_process(),
                 counters: &self.shards[0],
                 now_ms: NOW_MS,
+                writes_refused: None,
                 writes_paused: self.pause_count > 0,
                 queue_room_bytes: &self.queue_room_bytes,
                 direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),

@@ -416,12 +416,16 @@ impl Window {
         here.for_each(|item| item.hint = counters.look_up(item.slot, item.hash));
     }
 
-    /// Execute every operation whose key belongs to shard `own`, in order. `input` is what the session parsed.
-    pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) {
+    /// Execute every operation whose key belongs to shard `own`, in order; answers whether there was one. `input` is what
+    /// the session parsed.
+    pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) -> bool {
         let epoch = self.epoch;
+        let mut executed = false;
         for item in self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own) {
             item.outcome = counters.apply_at(item.hint, epoch, item.key(input), item.op, now_ms);
+            executed = true;
         }
+        executed
     }
 
     /// The operations that belong to other shards than `own`, in order.

@@ -5,6 +5,7 @@ use std::task::{Poll, Waker};
 
 use super::{Shard, Turn};
 use crate::client::ShardSet;
+use crate::journal::changes::Room;
 use crate::mesh::{Answer, Batch, Message};
 
 /// Where a connection waits for other shards.
@@ -19,20 +20,40 @@ pub(super) struct Waiter {
     pub(super) executed: Vec<Box<Batch>>,
     pub(super) answer: Option<Box<Answer>>,
     pub(super) waker: Option<Waker>,
+    /// The shards whose counters have been read or changed: what they have recorded must be safe before a reply leaves.
+    pub(super) touched: ShardSet,
 }
 
 impl Shard {
     /// Execute all operations of a window, here and on the shards that own them.
     pub async fn execute(&self, turn: &mut Turn, input: &[u8], now_ms: i64, holder: bool) {
         let forwarded = self.map.shard_count() > 1 && self.forward(turn, input, now_ms, holder).await;
-        if !holder && self.hold.held.get() {
-            self.until_released().await;
+        if !holder {
+            self.until_free(Room::WINDOW).await;
         }
-        turn.window.execute(input, self.index, &mut self.counters.borrow_mut(), now_ms);
+        let executed = turn.window.execute(input, self.index, &mut self.counters.borrow_mut(), now_ms);
+        if executed {
+            self.note_changes();
+            self.waiters.borrow_mut()[turn.waiter as usize].touched.insert(self.index);
+        }
         self.publish_memory();
         if forwarded {
             self.collect(turn).await;
         }
+    }
+
+    /// Until no transaction of another connection holds this shard, and so much can be recorded.
+    #[inline]
+    pub(super) async fn until_free(&self, room: Room) {
+        while self.hold.held.get() || !self.has_room(room) {
+            self.until_released().await;
+            self.until_room(room).await;
+        }
+    }
+
+    /// The shards that a waiter's window or task has touched since this was last asked.
+    pub fn take_touched(&self, waiter: u32) -> ShardSet {
+        std::mem::take(&mut self.waiters.borrow_mut()[waiter as usize].touched)
     }
 
     /// Send every other shard its part of the window. False when there is none.
@@ -55,6 +76,7 @@ impl Shard {
         let waiter = &mut self.waiters.borrow_mut()[waiter];
         for routed in turn.window.routed(input, self.index) {
             waiter.outgoing[routed.shard].as_mut().expect("every target has a batch").push(&routed);
+            waiter.touched.insert(routed.shard);
         }
         waiter.left_count = target_count;
         self.stats.borrow_mut().mesh_batch_count += target_count as u64;

@@ -7,6 +7,7 @@ use super::hold::Holder;
 use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::glob;
+use crate::journal::changes::Room;
 use crate::latency::Event;
 use crate::limits::SCAN_STEP_BYTES_MAX;
 use crate::mesh::{Answer, Ask, Message};
@@ -14,6 +15,9 @@ use crate::mesh::{Answer, Ask, Message};
 impl Shard {
     /// Ask a shard (this one too) something. `holder`: the asker holds it.
     pub async fn ask(self: &Rc<Self>, waiter: u32, target: usize, holder: bool, ask: Ask) -> Answer {
+        if touches_counters(&ask) {
+            self.waiters.borrow_mut()[waiter as usize].touched.insert(target);
+        }
         if target != self.index {
             self.waiters.borrow_mut()[waiter as usize].left_count = 1;
             let ask = Box::new(ask);
@@ -24,7 +28,7 @@ impl Shard {
             self.want_hold(Holder::Own { waiter });
         } else {
             if !holder && touches_counters(&ask) {
-                self.until_released().await;
+                self.until_free(Room::WINDOW).await;
             }
             return self.answer(ask);
         }
@@ -40,6 +44,10 @@ impl Shard {
             for source in self.mesh.sources() {
                 let mut answered = false;
                 while let Some(message) = self.mesh.pop(source) {
+                    // While the shard is held, only its holder's messages are handled, and there is room for those.
+                    while !self.hold.held.get() && !self.has_room(Room::WINDOW) {
+                        self.until_room(Room::WINDOW).await;
+                    }
                     answered |= self.handle(message);
                 }
                 if answered {
@@ -60,6 +68,7 @@ impl Shard {
             }
             Message::Execute { from, waiter, mut batch } => {
                 batch.execute(&mut self.counters.borrow_mut());
+                self.note_changes();
                 self.mesh.push(usize::from(from), Message::Executed { waiter, batch });
                 true
             }
@@ -91,6 +100,15 @@ impl Shard {
 
     /// Answer a question at once. `Hold` is not one of these.
     fn answer(self: &Rc<Self>, ask: Ask) -> Answer {
+        let touches = touches_counters(&ask);
+        let answer = self.answer_now(ask);
+        if touches {
+            self.note_changes();
+        }
+        answer
+    }
+
+    fn answer_now(self: &Rc<Self>, ask: Ask) -> Answer {
         let now_ms = self.clock.now().unix_ms;
         let mut counters = self.counters.borrow_mut();
         match ask {
@@ -98,6 +116,16 @@ impl Shard {
             Ask::Release => {
                 drop(counters);
                 self.release();
+                Answer::Done
+            }
+            Ask::ChangedFrame => {
+                drop(counters);
+                Answer::Count(self.changed_frame())
+            }
+            Ask::Link(links) => {
+                if let Some(recorder) = counters.changes_mut().recorder_mut() {
+                    recorder.link(links.into_iter());
+                }
                 Answer::Done
             }
             Ask::KeyCount => Answer::Count(counters.key_count()),

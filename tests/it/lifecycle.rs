@@ -116,7 +116,7 @@ fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
 /// Run the server until it refuses to start.
 fn refused(args: &[&str]) -> Finished {
     let mut command = Command::new(binary());
-    command.arg("serve").args(args);
+    command.args(["serve", "--appendonly", "no"]).args(args);
     let finished = run(command, b"", PROCESS_LIMIT);
     assert!(!finished.status.success(), "{args:?} is refused");
     finished

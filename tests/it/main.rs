@@ -10,6 +10,7 @@ mod connections;
 mod counting;
 mod dashboard;
 mod differential;
+mod durability;
 mod keyspace;
 mod latency;
 mod lifecycle;

@@ -121,8 +121,17 @@ pub fn surroundings<'a>(
     queue_room_bytes: &'a Cell<usize>,
 ) -> Surroundings<'a> {
     let env = Env { password, debug: true, cluster: false };
-    let seed = Seed::of_process();
-    Surroundings { env, map, seed, counters, now_ms: NOW_MS, writes_paused, queue_room_bytes, direct: None }
+    Surroundings {
+        env,
+        map,
+        seed: Seed::of_process(),
+        counters,
+        now_ms: NOW_MS,
+        writes_paused,
+        writes_refused: None,
+        queue_room_bytes,
+        direct: None,
+    }
 }
 
 /// Execute a window: shard 0's keys at once, the others' as batches.
