@@ -159,7 +159,8 @@ impl Life {
             }
             shard.recorder().give_back(filled.bytes);
         }
-        if (always || sync) && shard.writer.sync().await.is_err() && always {
+        let sync_failed = (always || sync) && shard.writer.sync().await.is_err();
+        if always && sync_failed {
             return false;
         }
         self.progress.set_synced(index, self.shards[index].writer.on_disk());
