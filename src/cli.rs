@@ -56,7 +56,7 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Measure a server's throughput and latency, and verify that it counts right
     #[command(after_help = BENCH_EXAMPLES)]
-    Bench(Box<bench::options::Options>),
+    Bench(Box<bench::command::Arguments>),
     /// Find how much traffic a server carries under a goal, and how many servers some traffic takes
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Box<plan::options::Options>),
@@ -84,7 +84,7 @@ pub enum Invocation {
     /// `tallyring serve --print-memory-plan`, likewise.
     PrintMemoryPlan(Box<Options>),
     /// `tallyring bench`.
-    Bench(Box<bench::options::Options>),
+    Bench(Box<bench::command::Arguments>),
     /// `tallyring plan`.
     Plan(Box<plan::options::Options>),
 }

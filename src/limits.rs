@@ -131,6 +131,9 @@ pub const LOAD_PIPELINE_MAX: usize = 4_096;
 /// as replies are read only when all is sent.
 pub const LOAD_BATCH_BYTES_MAX: usize = 128 * 1_024;
 
+/// The load generator: bytes of a recorded trace.
+pub const LOAD_TRACE_BYTES_MAX: u64 = 4 << 30;
+
 /// The load generator: requests a second.
 pub const LOAD_RATE_MAX: f64 = 1e9;
 

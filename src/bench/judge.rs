@@ -66,7 +66,7 @@ impl Facts<'_> {
         if let Some(reason) = self.cut_short {
             return Verdict::Partial { reason: reason.to_owned() };
         }
-        let Requests { errors, unanswered, resets, .. } = self.requests;
+        let Requests { intended, sent, errors, unanswered, resets, .. } = self.requests;
         if errors > 0 || self.error.is_some() {
             let text = self.error.unwrap_or_default();
             return Verdict::Mismatch {
@@ -77,29 +77,40 @@ impl Facts<'_> {
             let how = self.reset.unwrap_or_default();
             return Verdict::Mismatch { reason: format!("{resets} connections were lost, the first: {how}") };
         }
-        if unanswered > 0 {
-            let reason = format!("{unanswered} requests were not answered within the time of grace");
+        if let Some(reason) = self.is_busy() {
+            return Verdict::Inconclusive { reason };
+        }
+        let unsent = intended.saturating_sub(sent);
+        if unanswered + unsent > 0 {
+            let reason = format!(
+                "the server did not keep up: when the time of grace was over {unanswered} requests were not answered, and \
+                 {unsent} could not be sent; the response times are without them"
+            );
             return Verdict::Mismatch { reason };
         }
         if self.requests.answered == 0 {
             return Verdict::Inconclusive { reason: "nothing was answered within the measured time".to_owned() };
         }
-        match self.generator_problem() {
+        match self.is_late() {
             Some(reason) => Verdict::Inconclusive { reason },
             None => Verdict::Ok,
         }
     }
 
-    /// Why the numbers are the generator's own.
-    fn generator_problem(&self) -> Option<String> {
+    /// The generator had no reserve.
+    fn is_busy(&self) -> Option<String> {
         let busiest = self.busiest();
-        if busiest >= BUSY_SHARE_MAX {
-            return Some(format!(
+        (busiest >= BUSY_SHARE_MAX).then(|| {
+            format!(
                 "the generator was busy for {:.0}% of the time: give it more --threads, or fewer --connections with a \
                  deeper --pipeline",
                 100.0 * busiest
-            ));
-        }
+            )
+        })
+    }
+
+    /// The generator did not send when it should have.
+    fn is_late(&self) -> Option<String> {
         if self.load == Load::Closed {
             return None;
         }
@@ -239,6 +250,7 @@ mod tests {
             Requests { errors: 1, answered: 1, ..Requests::default() },
             Requests { resets: 1, answered: 1, ..Requests::default() },
             Requests { unanswered: 1, answered: 1, ..Requests::default() },
+            Requests { intended: 2, sent: 1, answered: 1, ..Requests::default() },
         ] {
             assert_eq!(Facts { requests, ..facts(OPEN, &response, &late) }.verdict().exit_code(), 1);
         }

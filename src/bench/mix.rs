@@ -50,6 +50,12 @@ impl Mix {
         Mix::new(templates, &weights, commands.join(", "))
     }
 
+    /// From templates that are written by nobody but looked up: those of a trace.
+    pub fn of_templates(templates: Vec<Template>, text: String) -> Result<Mix, String> {
+        let weights = vec![1; templates.len()];
+        Mix::new(templates, &weights, text)
+    }
+
     fn new(mut templates: Vec<Template>, weights: &[u32], text: String) -> Result<Mix, String> {
         if templates.is_empty() || templates.len() > LOAD_COMMAND_COUNT_MAX {
             return Err(format!("{} commands, of 1 to {LOAD_COMMAND_COUNT_MAX}", templates.len()));

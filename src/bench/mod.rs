@@ -16,6 +16,7 @@ pub mod requests;
 pub mod run;
 pub mod schedule;
 pub mod template;
+pub mod trace;
 
 // Doing it.
 pub mod buffer;

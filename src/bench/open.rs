@@ -37,16 +37,24 @@ const TURN_COUNT_MAX: usize = 1_024;
 /// How often is looked whether everything was answered.
 const DRAIN_TICK_NS: u64 = 1_000_000;
 
-/// The times of requests that a connection is to send as soon as it can.
+/// A request whose time has come; several of them where they are sent together.
+#[derive(Clone, Copy)]
+struct Due {
+    intended_ns: u64,
+    /// Its number in the trace, if one is replayed.
+    number: usize,
+}
+
+/// What a connection is to send as soon as it can.
 #[derive(Default)]
 struct Queue {
-    intended_ns: RefCell<VecDeque<u64>>,
+    due: RefCell<VecDeque<Due>>,
     sender: Cell<Option<Waker>>,
 }
 
 impl Queue {
-    fn push(&self, intended_ns: u64) {
-        self.intended_ns.borrow_mut().push_back(intended_ns);
+    fn push(&self, due: Due) {
+        self.due.borrow_mut().push_back(due);
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
@@ -55,7 +63,7 @@ impl Queue {
     /// Wait until there is something to send; false when there will be no more.
     async fn ready(&self, thread: &Thread) -> bool {
         poll_fn(|cx| {
-            if !self.intended_ns.borrow().is_empty() {
+            if !self.due.borrow().is_empty() {
                 return Poll::Ready(true);
             }
             if thread.closing.get() {
@@ -99,44 +107,58 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
     let mut choice = Choice::new(thread, connections);
     let pipeline = thread.run.pipeline;
     let (mut event_count, mut before_ns) = (0, now_ns());
-    let (warm_up, measured) = schedules(&thread.run, thread.index, thread.begin_ns, thread.span.get());
-    let mut moments = warm_up.map(|ns| ns + thread.begin_ns).chain(measured.map(|ns| ns + thread.span.get().start_ns));
+    let mut moments = moments(thread);
     let mut next = moments.next();
-    while let Some(intended_ns) = next
+    let mut is_over = false;
+    // A last turn after the end hands out what came due shortly before it; what is more is a backlog that no time of
+    // grace would clear.
+    while let Some(first) = next
+        && !is_over
         && !thread.stopping.get()
     {
         let now = now_ns();
-        if intended_ns <= now {
-            let mut due_ns = Some(intended_ns);
+        is_over = thread.is_over(now);
+        if first.intended_ns <= now {
             let mut turn_count = 0;
             let has_room = thread.pending_count.get() < LOAD_PENDING_COUNT_MAX;
-            while let Some(intended_ns) = due_ns.filter(|ns| *ns <= now && turn_count < TURN_COUNT_MAX && has_room) {
-                thread.report.borrow_mut().count_intended(thread.span.get(), intended_ns, pipeline as u64);
-                let Some(connection) = choice.next(thread, connections) else { break };
+            while let Some(due) = next.filter(|due| due.intended_ns <= now && turn_count < TURN_COUNT_MAX && has_room) {
+                let Some(connection) = choice.next(thread, connections, due) else { break };
+                thread.report.borrow_mut().count_intended(thread.span.get(), due.intended_ns, pipeline as u64);
                 thread.pending_count.set(thread.pending_count.get() + pipeline);
-                queues[connection].push(intended_ns);
+                queues[connection].push(due);
                 turn_count += 1;
-                due_ns = moments.next();
+                next = moments.next();
             }
-            next = due_ns;
             // What was handed out is sent when the ring turns.
             let _ = tokio_uring::no_op().await;
             event_count = thread.event_count.get();
             before_ns = now_ns();
-        } else if thread.run.busy_poll || intended_ns - now <= SPIN_NS {
+        } else if thread.run.busy_poll || first.intended_ns - now <= SPIN_NS {
             let _ = tokio_uring::no_op().await;
             thread.note_spin(&mut event_count, &mut before_ns);
         } else {
-            sleep_until(intended_ns - SPIN_NS).await;
+            sleep_until(first.intended_ns - SPIN_NS).await;
             event_count = thread.event_count.get();
             before_ns = now_ns();
         }
     }
     // What was not handed out before the end was to be sent all the same.
     let span = thread.span.get();
-    for intended_ns in next.into_iter().chain(moments).take_while(|ns| *ns < span.end_ns) {
-        thread.report.borrow_mut().count_intended(span, intended_ns, pipeline as u64);
+    for due in next.into_iter().chain(moments).take_while(|due| due.intended_ns < span.end_ns) {
+        thread.report.borrow_mut().count_intended(span, due.intended_ns, pipeline as u64);
     }
+}
+
+/// What this thread is to send, in the order of its times.
+fn moments(thread: &Thread) -> Box<dyn Iterator<Item = Due> + '_> {
+    let (begin_ns, start_ns) = (thread.begin_ns, thread.span.get().start_ns);
+    if let Some(trace) = &thread.run.trace {
+        let moments = trace.moments(thread.index, thread.run.threads, thread.run.connections);
+        return Box::new(moments.map(move |(ns, number)| Due { intended_ns: start_ns + ns, number }));
+    }
+    let (warm_up, measured) = schedules(&thread.run, thread.index, begin_ns, thread.span.get());
+    let moments = warm_up.map(move |ns| begin_ns + ns).chain(measured.map(move |ns| start_ns + ns));
+    Box::new(moments.map(|intended_ns| Due { intended_ns, number: 0 }))
 }
 
 /// Those of the warm-up and of the measured time of one thread, each from its own beginning.
@@ -180,7 +202,15 @@ impl Choice {
     }
 
     #[inline]
-    fn next(&mut self, thread: &Thread, connections: &[Rc<Connection>]) -> Option<usize> {
+    fn next(&mut self, thread: &Thread, connections: &[Rc<Connection>], due: Due) -> Option<usize> {
+        if let Some(trace) = &thread.run.trace {
+            // Connection number n of the run is number n / threads of its thread.
+            let index = trace.connection(due.number, thread.run.connections) / thread.run.threads;
+            // The commands of a client whose connection was lost go on elsewhere.
+            if connections[index].alive.get() {
+                return Some(index);
+            }
+        }
         if let Some(chosen) = self.next_of_node(thread, connections) {
             return Some(chosen);
         }
@@ -219,7 +249,7 @@ async fn send(thread: Rc<Thread>, connection: Rc<Connection>, queues: Rc<Vec<Que
         thread.lose(&connection, &error);
     }
     // What was not sent never will be.
-    let unsent_count = queue.intended_ns.take().len() * thread.run.pipeline;
+    let unsent_count = queue.due.take().len() * thread.run.pipeline;
     thread.pending_count.set(thread.pending_count.get() - unsent_count);
 }
 
@@ -229,32 +259,38 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, mu
     let mut standing = Standing::default();
     // Until when the server held the connection up.
     let mut held_until_ns = 0;
-    while queue.ready(thread).await && !thread.closing.get() {
+    while queue.ready(thread).await && !thread.closing.get() && connection.alive.get() {
         let now = now_ns();
         let bytes = {
             let flight = &mut *connection.flight.borrow_mut();
-            let mut intended = queue.intended_ns.borrow_mut();
+            let mut due = queue.due.borrow_mut();
             let mut report = thread.report.borrow_mut();
             let mut requests = thread.requests.borrow_mut();
             let span = thread.span.get();
             let room_count = output.len() / (pipeline * thread.run.mix.request_bytes_max());
             let mut bytes = 0;
-            for _ in 0..room_count.min(intended.len()) {
-                let intended_ns = intended.pop_front().expect("it is not empty");
-                let fresh = bytes == 0;
-                let mut none = Standing::default();
-                let standing = if fresh { &mut standing } else { &mut none };
-                let (count, more_bytes) =
-                    requests.write(&mut output[bytes..], standing, pipeline, slots, |command, key| {
+            for _ in 0..room_count.min(due.len()) {
+                let Due { intended_ns, number } = due.pop_front().expect("it is not empty");
+                if let Some(trace) = &thread.run.trace {
+                    let (request, tag) = trace.request(number);
+                    output[bytes..bytes + request.len()].copy_from_slice(request);
+                    flight.push(tag, 0, intended_ns, &thread.rules);
+                    bytes += request.len();
+                } else {
+                    let mut none = Standing::default();
+                    let standing = if bytes == 0 { &mut standing } else { &mut none };
+                    let room = &mut output[bytes..];
+                    let (count, more_bytes) = requests.write(room, standing, pipeline, slots, |command, key| {
                         flight.push(command, key, intended_ns, &thread.rules);
                     });
-                assert!(count == pipeline, "there is room for {room_count} times {pipeline} requests");
-                bytes += more_bytes;
-                flight.sent(count as u32, now);
+                    assert!(count == pipeline, "there is room for {room_count} times {pipeline} requests");
+                    bytes += more_bytes;
+                }
+                flight.sent(pipeline as u32, now);
                 if span.contains(intended_ns) {
-                    report.count_sent(span, now, count as u64);
+                    report.count_sent(span, now, pipeline as u64);
                     let own_ns = now - intended_ns.max(held_until_ns).min(now);
-                    report.own_lateness.saturating_record_n(own_ns, count as u64);
+                    report.own_lateness.saturating_record_n(own_ns, pipeline as u64);
                 }
             }
             bytes
@@ -284,7 +320,8 @@ async fn receive_replies(thread: &Thread, connection: &Connection, mut input: Bu
         let result;
         (result, input) = input.receive(&connection.socket, partial_bytes..end).await;
         let received_bytes = result?;
-        if received_bytes == 0 {
+        // What comes after a connection was given up has been counted as unanswered.
+        if received_bytes == 0 || !connection.alive.get() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
         }
         partial_bytes = thread.take_replies(connection, &mut input, partial_bytes + received_bytes, now_ns())?;

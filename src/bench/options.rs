@@ -2,7 +2,7 @@
 //!
 //! A [`Run`] is checked here against everything that can be known before the server is asked; nothing is opened yet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::mix::Mix;
 use super::result::{Arrivals, Load};
 use super::run::{Limit, Run};
 use super::target::{Address, Target};
+use super::trace::Trace;
 use crate::config::{Auto, Password, PinChoice, YesNo};
 use crate::host::Host;
 use crate::limits::{
@@ -26,6 +27,9 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// What stands for a password in a result.
 const HIDDEN: &str = "(hidden)";
+
+/// How a trace is made.
+const TRACE_REMEDY: &str = "Record one with `redis-cli monitor > FILE`";
 
 /// The flags.
 #[derive(Args, Clone, Debug)]
@@ -109,6 +113,10 @@ pub struct Options {
     /// Send this command instead, {key} standing for a key's number: "INCR user:{key}". Several are sent equally often
     #[arg(long, help_heading = "Requests", value_name = "COMMAND", conflicts_with_all = ["mix", "key_size"])]
     pub command: Vec<String>,
+
+    /// Replay what `redis-cli monitor` wrote into this file instead, each request at its time
+    #[arg(long, help_heading = "Requests", value_name = "FILE", conflicts_with_all = ["mix", "command", "rate", "arrivals", "duration", "requests", "warmup", "pipeline", "keys", "key_size", "distribution", "cluster"])]
+    pub trace: Option<PathBuf>,
 
     /// What random choices begin from: the same seed gives the same requests
     #[arg(long, help_heading = "Requests", default_value_t = 1)]
@@ -208,6 +216,9 @@ impl Options {
     /// Values that do not go together, or that the machine does not allow.
     pub fn resolve(&self, host: &Host, command_line: Vec<String>) -> Result<Run, StartError> {
         let threads = self.threads(host)?;
+        if let Some(path) = &self.trace {
+            return self.replay(path, host, threads, command_line);
+        }
         let load = match self.rate {
             Rate::Max => Load::Closed,
             Rate::PerSecond(rate_per_s) => Load::Open { rate_per_s, arrivals: self.arrivals.0 },
@@ -242,8 +253,37 @@ impl Options {
             pipeline: self.pipeline,
             key_bytes: if self.command.is_empty() { self.key_size } else { mix.key_bytes() },
             mix: Arc::new(mix),
+            trace: None,
             distribution: self.distribution,
             key_count: self.keys,
+            seed: self.seed,
+            verify: self.verify.0,
+            command_line: self.without_password(command_line),
+        })
+    }
+
+    fn replay(&self, path: &Path, host: &Host, threads: usize, command_line: Vec<String>) -> Result<Run, StartError> {
+        let problem = |problem: String| wrong("trace", &format!("{}: {problem}", path.display()), TRACE_REMEDY);
+        let trace = Trace::read(path).map_err(problem)?;
+        let mix = trace.mix(&path.display().to_string()).map_err(problem)?;
+        let length_ns = trace.length_ns();
+        let rate_per_s = trace.len() as f64 / (length_ns as f64 / 1e9);
+        Ok(Run {
+            target: self.target()?,
+            cluster: false,
+            load: Load::Open { rate_per_s, arrivals: Arrivals::Trace },
+            limit: Limit::Time(Duration::from_nanos(length_ns)),
+            warmup: Duration::ZERO,
+            connections: self.connections,
+            threads,
+            pin: self.cores(host, threads)?,
+            busy_poll: self.busy_poll,
+            pipeline: 1,
+            key_bytes: 0,
+            mix: Arc::new(mix),
+            trace: Some(Arc::new(trace)),
+            distribution: self.distribution,
+            key_count: 1,
             seed: self.seed,
             verify: self.verify.0,
             command_line: self.without_password(command_line),
@@ -329,7 +369,8 @@ impl Options {
     }
 }
 
-fn wrong(flag: &'static str, problem: &str, remedy: &str) -> StartError {
+/// A flag whose value cannot be.
+pub fn wrong(flag: &'static str, problem: &str, remedy: &str) -> StartError {
     StartError::Option { flag, problem: problem.to_owned(), remedy: remedy.to_owned() }
 }
 
@@ -416,6 +457,8 @@ mod tests {
             ("--host no.such.host.invalid", "--host no.such.host.invalid is not found"),
             ("--unixsocket /x --port 1", "cannot be used with"),
             ("--verify perhaps", "perhaps"),
+            ("--trace /nonexistent", "--trace /nonexistent: "),
+            ("--trace /x --rate 5", "cannot be used with"),
         ] {
             let error = resolve(flags).expect_err(flags);
             assert!(error.contains(said), "{flags}: {error}");

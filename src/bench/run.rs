@@ -26,6 +26,7 @@ use super::result::{
 use super::target::{Control, Target, TargetError, Value};
 use super::template::KeyNames;
 use super::thread::{self as load_thread, Order, ThreadReport};
+use super::trace::Trace;
 use super::verify;
 use crate::slot;
 
@@ -71,8 +72,10 @@ pub struct Run {
     /// Requests that a connection sends at once: in a closed loop it waits for all their replies, in an open one they
     /// share their intended time.
     pub pipeline: usize,
-    /// The commands.
+    /// The commands; of a trace their names only.
     pub mix: Arc<Mix>,
+    /// What is replayed instead.
+    pub trace: Option<Arc<Trace>>,
     /// How keys are chosen.
     pub distribution: Distribution,
     /// Different keys.
@@ -182,7 +185,9 @@ pub fn run(run: &Run, observer: &mut dyn Observer) -> Result<RunResult, BenchErr
     } else {
         vec![Node { target: run.target.clone(), slots: None }]
     };
-    try_commands(run, &nodes)?;
+    if run.trace.is_none() {
+        try_commands(run, &nodes)?;
+    }
     let server = describe_server(run, &mut control);
     let pid = if server.same_host { account::server_process(control.stream(), &run.target.address) } else { None };
 

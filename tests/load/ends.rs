@@ -1,0 +1,110 @@
+//! How the process ends: exit code, and what it says on which stream.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::faulty::{self, Fault};
+use crate::support::{Finished, Process, Server, binary, run};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn command(address: SocketAddr, flags: &str) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["bench", "--port", &address.port().to_string(), "--threads", "1", "--warmup", "100ms"]);
+    command.args(flags.split_whitespace());
+    command
+}
+
+fn bench(address: SocketAddr, flags: &str) -> Finished {
+    run(command(address, flags), b"", LIMIT)
+}
+
+#[track_caller]
+fn assert_ends(finished: &Finished, code: i32, said: &str) {
+    let text = format!("{}{}", finished.stdout, finished.stderr);
+    assert_eq!(finished.status.code(), Some(code), "{text}");
+    assert!(text.contains(said), "{said:?} is not in {text}");
+}
+
+#[test]
+fn a_server_that_is_down() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let finished = bench(address, "");
+    assert_ends(&finished, 1, "cannot connect to 127.0.0.1:");
+    assert_eq!((finished.stderr.lines().count(), finished.stdout.len()), (1, 0), "{}", finished.stderr);
+}
+
+#[test]
+fn a_server_that_says_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_ends(&bench(listener.local_addr().unwrap(), ""), 1, "nothing came for 5 s");
+}
+
+#[test]
+fn a_server_that_is_no_redis() {
+    assert_ends(&bench(faulty::start(Fault::IsNoRedis), ""), 1, "no RESP");
+}
+
+#[test]
+fn a_server_that_falls_silent_in_the_middle() {
+    let finished = bench(faulty::start(Fault::FallsSilent(2_000)), "--rate 5k --duration 1s --keys 100 -c 4");
+    assert_ends(&finished, 1, "the server did not keep up");
+    assert!(finished.stdout.contains("throughput"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_server_that_disconnects_one_client() {
+    let finished = bench(faulty::start(Fault::Disconnects(2_000)), "--rate 5k --duration 1s --keys 100 -c 4");
+    assert_ends(&finished, 1, "1 connections were lost, the first: the server closed the connection");
+    // The increment that was under way may have been counted.
+    assert!(finished.stdout.contains("passed"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_server_that_goes_away_in_the_middle() {
+    let mut server = Server::start(1);
+    let mut process = Process::spawn(command(server.address(), "--rate 5k --duration 20s --keys 100"));
+    crate::support::within(LIMIT, "a second has passed", || process.lines().iter().any(|line| line.contains("1/20 s")));
+    server.signal(Signal::KILL);
+    server.wait();
+    assert_eq!(process.wait(LIMIT).code(), Some(2), "{}", process.tail());
+    assert!(process.tail().contains("partial: the server ended all connections after"), "{}", process.tail());
+}
+
+#[test]
+fn a_server_that_answers_too_much() {
+    let finished = bench(faulty::start(Fault::AnswersTwice(2_000)), "--rate 5k --duration 1s --keys 100 -c 4");
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stdout);
+}
+
+#[test]
+fn ctrl_c_prints_what_there_is() {
+    let server = Server::start(1);
+    for (flags, seen) in [("--rate 2k", "1/60 s"), ("--rate max --pipeline 4", "1/60 s")] {
+        let mut process = Process::spawn(command(server.address(), &format!("{flags} --duration 60s --keys 100")));
+        crate::support::within(LIMIT, "a second has passed", || process.lines().iter().any(|line| line.contains(seen)));
+        process.signal(Signal::INT);
+        assert_eq!(process.wait(LIMIT).code(), Some(2), "{}", process.tail());
+        let text = process.tail();
+        assert!(text.contains("partial: interrupted after") && text.contains("passed"), "{text}");
+    }
+}
+
+#[test]
+fn wrong_flags() {
+    let address = "127.0.0.1:1".parse().unwrap();
+    for (flags, said) in [
+        ("--rate 0", "a rate above 0"),
+        ("--rte 5", "--rate"),
+        ("--mix lpush", "is not one of incr, get, set"),
+        ("--connections 0", "--connections 0 is out of range. Choose from 1 to"),
+        ("--distribution zipf", "zipf:THETA"),
+    ] {
+        let finished = bench(address, flags);
+        assert_ends(&finished, 2, said);
+        assert!(finished.stdout.is_empty());
+    }
+}

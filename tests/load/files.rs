@@ -1,0 +1,90 @@
+//! What is written to files, runs that are repeated and compared, and traces.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Finished, Server, binary, bulk, run};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn tallyring(arguments: &[&str]) -> Finished {
+    let mut command = Command::new(binary());
+    command.args(arguments);
+    run(command, b"", LIMIT)
+}
+
+/// The verdict depends on what else the machine does; that the runs were made does not.
+#[track_caller]
+fn assert_made(finished: &Finished) {
+    assert!(matches!(finished.status.code(), Some(0 | 2)), "{}{}", finished.stdout, finished.stderr);
+    assert!(finished.stdout.contains("verdict"), "{}{}", finished.stdout, finished.stderr);
+}
+
+#[test]
+fn each_repetition_and_each_server_has_its_files() {
+    let (server, other) = (Server::start(1), Server::start(1));
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let flags = "--duration 500ms --warmup 100ms --rate 5k --keys 100 --threads 1 --repeat 2";
+    let (vs, files) = (format!("127.0.0.1:{}", other.port()), ["json", "html", "csv", "hgrm", "hlog"]);
+    let mut arguments = vec!["bench".to_owned(), "--port".to_owned(), server.port(), "--vs".to_owned(), vs];
+    arguments.extend(flags.split(' ').map(str::to_owned));
+    for kind in files {
+        arguments.extend([format!("--{kind}"), path(&format!("out.{kind}"))]);
+    }
+    let finished = tallyring(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_made(&finished);
+    assert_eq!(finished.stdout.matches("\nverdict ").count(), 4, "{}", finished.stdout);
+    for kind in &files[1..] {
+        for name in ["out", "out.2", "out.vs", "out.vs.2"] {
+            let text = fs::read_to_string(path(&format!("{name}.{kind}"))).unwrap();
+            assert!(text.len() > 100, "{name}.{kind}: {text}");
+        }
+    }
+
+    let compared = tallyring(&["bench", "compare", &path("out.json"), &path("out.vs.json")]);
+    assert_eq!(compared.status.code(), Some(2), "two runs are too few: {}", compared.stdout);
+    assert!(compared.stdout.contains("(2 and 2 runs)"), "{}", compared.stdout);
+    let merged = tallyring(&["bench", "merge", &path("out.hlog"), &path("out.2.hlog"), "--hlog", &path("sum.hlog")]);
+    assert_eq!(merged.status.code(), Some(0), "{}", merged.stderr);
+    assert!(merged.stdout.contains("5,000"), "{}", merged.stdout);
+    assert_eq!(tallyring(&["bench", "merge", &path("sum.hlog")]).stdout, merged.stdout);
+    let wrong = tallyring(&["bench", "compare", &path("out.csv"), &path("out.json")]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(wrong.stderr.contains("out.csv is no result"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_said_before_the_run() {
+    let finished = tallyring(&["bench", "--port", "1", "--json", "/nonexistent/out.json"]);
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(finished.stderr.contains("cannot write /nonexistent/out.json"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_trace_is_replayed_with_its_times() {
+    let server = Server::start(1);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.txt");
+    let line =
+        |n: u64| format!("1700000000.{:06} [0 10.0.0.{}:5] \"INCRBY\" \"traced\" \"{}\"\n", n * 1_000, n % 7, n % 3);
+    let text: String = (0..900).map(line).collect();
+    fs::write(&path, format!("OK\n{text}1700000000.950000 [0 10.0.0.1:5] \"GET\" \"traced\"\n")).unwrap();
+    let trace = path.to_str().unwrap();
+    let finished =
+        tallyring(&["bench", "--port", &server.port(), "--trace", trace, "--threads", "1", "--connections", "3"]);
+    assert_made(&finished);
+    assert!(finished.stdout.contains("arrivals of a trace"), "{}", finished.stdout);
+    assert!(
+        finished.stdout.contains("901 answered") || finished.stdout.contains("900 answered"),
+        "{}",
+        finished.stdout
+    );
+    server.connect().expect("GET traced", bulk("900"));
+
+    fs::write(&path, "not a trace\n").unwrap();
+    let finished = tallyring(&["bench", "--port", &server.port(), "--trace", trace]);
+    assert_eq!(finished.status.code(), Some(2));
+    assert!(finished.stderr.contains("line 1 is none of MONITOR's"), "{}", finished.stderr);
+}
