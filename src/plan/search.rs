@@ -2,7 +2,7 @@
 //!
 //! Pure: it is told outcomes and asked for trials. A failure is believed when it was clear, or when two of three trials
 //! failed, since on a machine that others use a single trial fails by chance; a trial that was inconclusive is repeated
-//! twice. Every search ends: the number of trials is bounded.
+//! twice; and a rate that had passed a long trial is tried again when a much lower one is all that was confirmed. Every search ends: the number of trials is bounded.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ const INCONCLUSIVE_COUNT_MAX: usize = 3;
 /// Runs that confirm a rate, and how many of them must pass.
 pub const CONFIRM_COUNT: usize = 5;
 const CONFIRM_PASS_COUNT_MIN: usize = 4;
+
+/// How often a rate that had passed a long trial is tried again after everything up to it had begun to fail.
+const RETURN_COUNT_MAX: usize = 2;
 
 /// Rates that are tried at most before the answer is that there is none.
 const RATE_COUNT_MAX: usize = 64;
@@ -152,6 +155,11 @@ pub struct Search {
     /// The highest rate that passed a trial, and whether that was a long one.
     below: Option<(f64, Length)>,
     above: Option<Above>,
+    /// All rates that were too high.
+    all_above: Vec<Above>,
+    /// The highest rate that ever passed a long trial.
+    passed_max_per_s: f64,
+    return_count: usize,
     rate_count: usize,
     /// The next step back from a rate that a short trial had passed, in steps of [`PRECISION`].
     step_back: i32,
@@ -171,6 +179,9 @@ impl Search {
             inconclusives: 0,
             below: None,
             above: None,
+            all_above: Vec::new(),
+            passed_max_per_s: 0.0,
+            return_count: 0,
             rate_count: 1,
             step_back: 1,
             done: None,
@@ -237,6 +248,9 @@ impl Search {
         let Trial { rate_per_s, length, phase } = self.trial;
         self.below = Some((rate_per_s, length));
         self.step_back = 1;
+        if length == Length::Long {
+            self.passed_max_per_s = self.passed_max_per_s.max(rate_per_s);
+        }
         if phase == Phase::Climb && self.above.is_none() && rate_per_s < self.range.ceiling_per_s {
             return self.go(rate_per_s * CLIMB, Length::Short, Phase::Climb);
         }
@@ -246,7 +260,9 @@ impl Search {
     /// The present rate is not carried, or nobody can tell.
     fn too_high(&mut self, reason: &str, failed: bool) {
         let rate_per_s = self.trial.rate_per_s;
-        self.above = Some(Above { rate_per_s, reason: reason.to_owned(), failed });
+        let above = Above { rate_per_s, reason: reason.to_owned(), failed };
+        self.all_above.push(above.clone());
+        self.above = Some(above);
         // A short trial may have passed what a long one does not.
         if self.below.is_some_and(|(below, _)| below >= rate_per_s) {
             self.below = None;
@@ -285,6 +301,14 @@ impl Search {
             return self.too_high(reason, true);
         }
         if self.passes + self.failures == CONFIRM_COUNT {
+            // A higher rate had passed before: something else went on when the rates between failed.
+            let passed_max_per_s = self.passed_max_per_s;
+            if passed_max_per_s > self.trial.rate_per_s * (1.0 + PRECISION) && self.return_count < RETURN_COUNT_MAX {
+                self.return_count += 1;
+                let higher = self.all_above.iter().filter(|above| above.rate_per_s > passed_max_per_s);
+                self.above = higher.min_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s)).cloned();
+                return self.go(passed_max_per_s, Length::Long, Phase::Check);
+            }
             let above = self.above.as_ref();
             let bounded_by = match above {
                 None => Some(self.range.ceiling_reason.clone()),

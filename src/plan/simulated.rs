@@ -153,6 +153,26 @@ fn a_goal_that_is_never_met_is_said_to_be() {
     assert!(matches!(found, Found::NotMet { lowest_per_s: 100.0, .. }), "{found:?}");
 }
 
+#[test]
+fn a_disturbance_in_the_middle_does_not_decide() {
+    let goals: Vec<Goal> = vec!["p99<100ms".parse().unwrap()];
+    let mut queue = Queue::of_limit(10_000.0, 3);
+    let (mut search, mut long_count) = (Search::new(range(1e6)), 0);
+    let found = loop {
+        match search.next() {
+            Next::Done(found) => break found,
+            Next::Trial(trial) => {
+                let seconds = if trial.length == Length::Long { 6 } else { 2 };
+                long_count += usize::from(trial.length == Length::Long);
+                // For a while something else takes half of the server.
+                queue.service_ns = if (5..12).contains(&long_count) { 2e5 } else { 1e5 };
+                search.tell(&judge(&queue.run(trial.rate_per_s, seconds), &goals).unwrap());
+            }
+        }
+    };
+    assert!((rate(&found) / 10_000.0 - 1.0).abs() < 0.05, "{found:?} after {long_count} long trials");
+}
+
 /// A server that carries all, and a generator that is late from some rate on.
 #[test]
 fn what_the_generator_cannot_tell_bounds_the_answer() {

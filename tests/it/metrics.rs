@@ -49,7 +49,7 @@ pub fn answer(address: SocketAddr, request: &str) -> (u16, String, String) {
 
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let (status, _, body) =
-        answer(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
+        answer(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
     (status, body)
 }
 

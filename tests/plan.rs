@@ -1,0 +1,160 @@
+//! `tallyring plan` against a server with a known limit: it answers so many requests a second and no more, however they
+//! come. A longer version, with another limit and long trials, is `TALLYRING_PLAN_LONG=1 cargo test --test plan`.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A server that serves one request after the other, each for as long as the limit says.
+struct Limited {
+    address: SocketAddr,
+}
+
+#[derive(Debug)]
+struct State {
+    counters: HashMap<Vec<u8>, i64>,
+    /// When the server has served all that it was given.
+    free_at: Instant,
+}
+
+impl Limited {
+    /// It ends with the test's process: its threads wait for clients.
+    fn start(limit_per_s: f64) -> Limited {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State { counters: HashMap::new(), free_at: Instant::now() }));
+        let each = Duration::from_secs_f64(1.0 / limit_per_s);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = state.clone();
+                std::thread::spawn(move || serve(stream, &state, each));
+            }
+        });
+        Limited { address }
+    }
+}
+
+/// Answer one client until it goes.
+fn serve(stream: TcpStream, state: &Mutex<State>, each: Duration) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut requests = BufReader::new(stream.try_clone().ok()?);
+    let mut replies = stream;
+    loop {
+        let arguments = request(&mut requests)?;
+        let (reply, served_at) = {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            match arguments[0].to_ascii_uppercase().as_slice() {
+                b"INCR" => {
+                    state.free_at = state.free_at.max(Instant::now()) + each;
+                    let served_at = state.free_at;
+                    let counter = state.counters.entry(arguments[1].clone()).or_default();
+                    *counter += 1;
+                    (format!(":{counter}\r\n"), served_at)
+                }
+                b"MGET" => {
+                    let values = arguments[1..].iter().map(|key| match state.counters.get(key) {
+                        Some(value) => format!("${}\r\n{value}\r\n", value.to_string().len()),
+                        None => "$-1\r\n".to_owned(),
+                    });
+                    (format!("*{}\r\n{}", arguments.len() - 1, values.collect::<String>()), Instant::now())
+                }
+                b"GET" => match state.counters.get(&arguments[1]) {
+                    Some(value) => (format!("${}\r\n{value}\r\n", value.to_string().len()), Instant::now()),
+                    None => ("$-1\r\n".to_owned(), Instant::now()),
+                },
+                b"PING" => ("+PONG\r\n".to_owned(), Instant::now()),
+                _ => ("-ERR unknown command\r\n".to_owned(), Instant::now()),
+            }
+        };
+        std::thread::sleep(served_at.saturating_duration_since(Instant::now()));
+        replies.write_all(reply.as_bytes()).ok()?;
+    }
+}
+
+fn request(from: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
+    let number = |kind: char, from: &mut dyn BufRead| -> Option<usize> {
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        line.strip_prefix(kind)?.trim_end().parse().ok()
+    };
+    let count = number('*', from)?;
+    (0..count)
+        .map(|_| {
+            let length = number('$', from)?;
+            let mut bytes = vec![0; length + 2];
+            from.read_exact(&mut bytes).ok()?;
+            bytes.truncate(length);
+            Some(bytes)
+        })
+        .collect()
+}
+
+fn plan(port: u16, directory: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tallyring"))
+        .args(["plan", "--port", &port.to_string(), "--output", directory.to_str().unwrap()])
+        .args(["--connections", "20", "--keys", "100", "--threads", "1", "--no-sweep", "--memory-keys", "0"])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_known_limit_is_found_within_5_percent() {
+    let long = std::env::var_os("TALLYRING_PLAN_LONG").is_some();
+    let (limit_per_s, trial) = if long { (8_000.0, "10s") } else { (4_000.0, "2s") };
+    let server = Limited::start(limit_per_s);
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--slo", "p99<100ms", "--trial", trial, "--start-rate", "2k", "--peak", "30k", "--nodes-lost", "1"];
+    // Where somebody else takes this machine's cores for half a minute, the server has that limit no more.
+    let mut attempts = (0..3).map(|_| {
+        let output = plan(server.address.port(), directory.path(), &flags);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let progress = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code().is_some_and(|code| code != 1), "{text}{progress}");
+        println!("{progress}");
+        let json = std::fs::read(directory.path().join("plan.json")).unwrap();
+        (serde_json::from_slice::<serde_json::Value>(&json).unwrap(), text, progress, output.status.code())
+    });
+    let found = |json: &serde_json::Value| json["confirmed"]["mean_per_s"].as_f64().unwrap_or(0.0);
+    let near = attempts.find(|(json, ..)| (found(json) / limit_per_s - 1.0).abs() < 0.05);
+    let (json, text, progress, code) = near.expect("one of three plans finds the limit");
+    let found = found(&json);
+    assert_eq!(code, Some(0), "{text}{progress}");
+    let bound = json["confirmed"]["lower_bound_per_s"].as_f64().unwrap();
+    assert!(bound <= found && bound > 0.9 * found, "{bound} of {found}");
+    // 30,000 a second take eight or nine such servers, and one that may be lost.
+    let expected = (30_000.0 / bound).ceil() as u64 + 1;
+    assert_eq!(json["fleets"][0][1]["node_count"].as_u64(), Some(expected));
+    for said in ["one server carries", "NOT a capacity figure", "run again    ", "climb", "confirm"] {
+        assert!(text.contains(said) || progress.contains(said), "{said} in\n{text}{progress}");
+    }
+    let html = std::fs::read_to_string(directory.path().join("report.html")).unwrap();
+    assert!(html.contains("NOT a capacity figure") && html.contains("Latency by rate") && !html.contains("http"));
+    let log = json["steps"][0]["log"].as_str().unwrap();
+    assert!(std::fs::read_to_string(directory.path().join(log)).unwrap().contains("HISTFAAA"));
+}
+
+#[test]
+fn what_cannot_be_planned_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    // A port that nobody listens on: it was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (flags, code, said) in [
+        (&[][..], 1, "cannot"),
+        (&["--slo", "p99"], 2, "p99.9<1ms"),
+        (&["--trial", "100ms"], 2, "--trial"),
+        (&["--peak", "max"], 2, "--peak"),
+        (&["--mix", "nonsense"], 2, "nonsense"),
+        (&["--distribution", "many"], 2, "many"),
+    ] {
+        let output = plan(port, directory.path(), flags);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {text}");
+        assert!(text.contains(said), "{flags:?}: {text}");
+        assert!(output.stdout.is_empty(), "{flags:?}");
+    }
+}
