@@ -34,7 +34,7 @@ fn info(conn: &mut Conn, name: &str) -> u64 {
 }
 
 fn expect_log_line(server: &Server) {
-    let told = |line: &String| line.contains("the parked store (maxmemory-clients) is full");
+    let told = |line: &String| line.contains("the parked store is full (maxmemory-clients)");
     within(LIMIT, "the log says who had to go", || server.log().iter().any(told));
     let line_count = server.log().iter().filter(|line| told(line)).count();
     assert!(line_count <= LIMIT.as_secs() as usize, "{line_count} lines: one a second is enough");
