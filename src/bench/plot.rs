@@ -9,7 +9,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 280.0;
 /// Room for the labels: left, right, above, below.
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 26.0;
 const ABOVE: f64 = 12.0;
 const BELOW: f64 = 44.0;
 

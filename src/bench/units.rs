@@ -13,8 +13,11 @@ pub fn time_or_none(ns: Option<u64>) -> String {
     ns.map_or_else(|| "n/a".to_owned(), time)
 }
 
-/// Something a second: `870/s`, `45.1 k/s`, `1.20 M/s`.
+/// Something a second: `0/s`, `870/s`, `45.1 k/s`, `1.20 M/s`.
 pub fn rate(per_s: f64) -> String {
+    if per_s == 0.0 {
+        return "0/s".to_owned();
+    }
     if per_s < 999.5 {
         let digits = if per_s < 9.995 {
             2
@@ -111,7 +114,7 @@ mod tests {
             assert_eq!(time(ns), text, "{ns}");
         }
         for (per_s, text) in [
-            (0.0, "0.00/s"),
+            (0.0, "0/s"),
             (9.994, "9.99/s"),
             (100.4, "100/s"),
             (999.4, "999/s"),

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::trial::Outcome;
+use crate::bench::units::rate;
 
 /// Bisecting ends when the rate that failed is within this share above the one that passed.
 pub const PRECISION: f64 = 0.03;
@@ -333,6 +334,16 @@ impl Search {
 
     fn nothing(&self) -> Found {
         let above = self.above.as_ref().expect("a rate was too high");
+        if self.passed_max_per_s > 0.0 {
+            let passed = rate(self.passed_max_per_s);
+            let reason = format!(
+                "{passed} had passed a long trial, and later even {} failed ({}): something else took the server, or this \
+                 machine. Run it again when they are alone",
+                rate(above.rate_per_s),
+                above.reason
+            );
+            return Found::Inconclusive { reason };
+        }
         match above.failed {
             true => Found::NotMet { lowest_per_s: above.rate_per_s, reason: above.reason.clone() },
             false => Found::Inconclusive { reason: above.reason.clone() },

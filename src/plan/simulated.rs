@@ -173,6 +173,27 @@ fn a_disturbance_in_the_middle_does_not_decide() {
     assert!((rate(&found) / 10_000.0 - 1.0).abs() < 0.05, "{found:?} after {long_count} long trials");
 }
 
+#[test]
+fn a_server_that_is_taken_away_is_no_server_that_fails() {
+    let mut search = Search::new(range(1e6));
+    let mut long_count = 0;
+    let found = loop {
+        match search.next() {
+            Next::Done(found) => break found,
+            Next::Trial(trial) => {
+                long_count += usize::from(trial.length == Length::Long);
+                let failed = Outcome::Failed { reason: "slow".to_owned(), clearly: true };
+                let passes = trial.rate_per_s < 10_000.0 && long_count < 3;
+                search.tell(if passes { &Outcome::Passed } else { &failed });
+            }
+        }
+    };
+    assert!(
+        matches!(&found, Found::Inconclusive { reason } if reason.contains("even 100/s failed (slow)")),
+        "{found:?}"
+    );
+}
+
 /// A server that carries all, and a generator that is late from some rate on.
 #[test]
 fn what_the_generator_cannot_tell_bounds_the_answer() {
