@@ -110,6 +110,12 @@ impl Watch {
         growth_bytes
     }
 
+    /// By how much what no file backs has grown now. The program's own pages are in memory once they have been run.
+    #[track_caller]
+    pub fn anonymous_growth_bytes(&self) -> i64 {
+        Memory::of(self.pid).anonymous_bytes as i64 - self.before.anonymous_bytes as i64
+    }
+
     /// By how much it has grown now.
     #[track_caller]
     pub fn growth_bytes(&self) -> i64 {
