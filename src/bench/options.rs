@@ -106,7 +106,7 @@ pub struct Options {
     #[arg(long, help_heading = "Requests", default_value = "uniform", value_name = "DISTRIBUTION")]
     pub distribution: Distribution,
 
-    /// Commands and their weights: incr, get, set, mget:KEYS, mincrby:KEYS, expiring[:SECONDS], ping
+    /// Commands and their weights: incr, get, set, mget:KEYS, mincrby:KEYS, expiring or expiring:SECONDS, ping
     #[arg(long, help_heading = "Requests", default_value = "incr", value_name = "MIX")]
     pub mix: String,
 

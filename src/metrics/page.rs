@@ -1,6 +1,6 @@
 //! What the page of metrics says: one report of each shard, the histograms of all added up, and the process.
 //!
-//! Names follow Prometheus's conventions (https://prometheus.io/docs/practices/naming/): base units, `_total` for what
+//! Names follow Prometheus's conventions (<https://prometheus.io/docs/practices/naming/>): base units, `_total` for what
 //! only grows. What belongs to a shard has its number as a label. `CONFIG RESETSTAT` sets counters to 0, as a restart
 //! does.
 

@@ -1,4 +1,4 @@
-//! The classic text format of Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/), version 0.0.4.
+//! The classic text format of Prometheus (<https://prometheus.io/docs/instrumenting/exposition_formats/>), version 0.0.4.
 //!
 //! Invariant: a family's lines stand together, below one HELP and one TYPE. Names are ours; label values are escaped.
 
