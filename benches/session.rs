@@ -1,10 +1,11 @@
 //! What the pure path of a request costs: parsed, executed, encoded, without sockets. `cargo bench --bench session`
 //! prints nanoseconds a command, the median of some rounds. Arguments after `--` choose the cases whose names hold one.
 //!
-//! Instructions are counted with `count N DEPTH`, which runs `N` increments on 100,000 keys and nothing else:
+//! Instructions are counted with `count CASE N`, which runs `N` commands of a [`COUNTED`] case on 100,000 keys and nothing
+//! else, under callgrind. `benches/instructions check` does so and compares with what is on record; by hand:
 //!
 //! ```text
-//! valgrind --tool=callgrind --toggle-collect='session::drive*' target/release/deps/session-… count 100000 16
+//! valgrind --tool=callgrind --toggle-collect='session::drive*' target/release/deps/session-… count incr-64 40000
 //! ```
 
 #[path = "../tests/pure/mod.rs"]
@@ -26,18 +27,19 @@ const MGET_KEY_COUNT: usize = 100;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [word, count, depth] = arguments.as_slice()
+    if let [word, case, count] = arguments.as_slice()
         && word == "count"
     {
-        let (increment_count, depth) = (count.parse().expect("a number"), depth.parse().expect("a number"));
-        let mut connection = filled(100_000);
-        let stream = Stream::of(increment_count, depth, 100_000, &mut Random(1), increment);
+        let (_, depth, request) = *COUNTED.iter().find(|(name, ..)| name == case).expect("a case of COUNTED");
+        let mut connection = filled(COUNTED_KEY_COUNT);
+        let count = count.parse().expect("a number");
+        let stream = Stream::of(count, depth, COUNTED_KEY_COUNT, &mut Random(1), request);
         drive(&mut connection, &stream);
         return;
     }
     let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| name.contains(argument.as_str()));
     println!("{:<34} {:>12} {:>10} {:>10}", "", "ns a command", "least", "most");
-    for key_count in [100_000, 10_000_000] {
+    for key_count in [1_000, 100_000, 10_000_000] {
         let cases: [Case; 4] = [
             (format!("INCR, {key_count} keys, depth 1"), 1, 1, increment),
             (format!("INCR, {key_count} keys, depth 16"), 16, 1, increment),
@@ -67,8 +69,11 @@ fn main() {
     }
 }
 
+/// A request on one of so many keys.
+type Request = fn(&mut Random, usize) -> Vec<u8>;
+
 /// A name, commands a receive, keys a command, and the request.
-type Case = (String, usize, usize, fn(&mut Random, usize) -> Vec<u8>);
+type Case = (String, usize, usize, Request);
 
 /// Receives: commands that arrive together.
 struct Stream {
@@ -93,6 +98,20 @@ impl Stream {
         Stream { bytes, receives }
     }
 }
+
+/// What instructions are counted of: a name, commands a receive, and the request.
+const COUNTED: [(&str, usize, Request); 7] = [
+    ("incr-1", 1, increment),
+    ("incr-16", 16, increment),
+    ("incr-64", 64, increment),
+    ("get-16", 16, get),
+    ("set-16", 16, set),
+    ("expire-16", 16, expire),
+    ("mget100-1", 1, mget),
+];
+
+/// Keys of these.
+const COUNTED_KEY_COUNT: usize = 100_000;
 
 /// What is measured.
 #[inline(never)]
@@ -120,6 +139,18 @@ fn key(number: usize) -> String {
 
 fn increment(random: &mut Random, key_count: usize) -> Vec<u8> {
     request(&[b"INCR", key(random.below(key_count)).as_bytes()])
+}
+
+fn get(random: &mut Random, key_count: usize) -> Vec<u8> {
+    request(&[b"GET", key(random.below(key_count)).as_bytes()])
+}
+
+fn set(random: &mut Random, key_count: usize) -> Vec<u8> {
+    request(&[b"SET", key(random.below(key_count)).as_bytes(), b"4711"])
+}
+
+fn expire(random: &mut Random, key_count: usize) -> Vec<u8> {
+    request(&[b"EXPIRE", key(random.below(key_count)).as_bytes(), b"3600"])
 }
 
 fn mget(random: &mut Random, key_count: usize) -> Vec<u8> {

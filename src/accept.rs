@@ -1,7 +1,7 @@
 //! Listening sockets, and handing what they accept to the shard with the fewest connections.
 //!
-//! One shard accepts for all, but for what comes to a shard's own port (`--cluster-enabled yes`). Accepting is a plain system call once the ring has said that there is something to
-//! accept: the socket stays an ordinary one until the shard that will serve it takes it over.
+//! One shard accepts for all, but for what comes to a shard's own port (`--cluster-enabled yes`). Accepting is a plain
+//! system call once the ring has said that there is something to accept, a few times in one turn of the ring.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,17 +13,15 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, TcpKeepalive, Type};
 use tracing::warn;
 
 use crate::config::Config;
+use crate::limits::ACCEPT_COUNT_MAX;
 use crate::server::refusal;
-use crate::shard::{Accepted, AcceptedSocket, Shard};
-use crate::socket;
+use crate::shard::{Accepted, Shard};
+use crate::socket::{self, Socket};
 use crate::startup::{StartError, classify_bind_error, classify_unix_socket_error, clear_unix_socket_path};
-
-/// Connections that are accepted before others get a turn.
-const ACCEPT_COUNT_MAX: usize = 64;
 
 /// How long accepting rests when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -66,14 +64,14 @@ impl Listener {
         })
     }
 
-    fn accept(&self) -> io::Result<(AcceptedSocket, Option<SocketAddr>)> {
+    fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
             Listener::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept()?;
                 let local = stream.local_addr()?;
-                Ok((AcceptedSocket::Tcp(stream, peer, local), Some(peer)))
+                Ok((Socket::Tcp { stream, peer, local }, Some(peer)))
             }
-            Listener::Unix(listener, _) => Ok((AcceptedSocket::Unix(listener.accept()?.0), None)),
+            Listener::Unix(listener, _) => Ok((Socket::Unix(listener.accept()?.0), None)),
         }
     }
 
@@ -111,12 +109,26 @@ pub fn listen_directly(config: &Config) -> Result<Vec<Vec<Listener>>, StartError
     (0..config.threads).map(|shard| listen_at(&config.bind, port_of(shard), config.tcp_backlog)).collect()
 }
 
+/// Listen for scrapers; without `--metrics-port` nowhere.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_for_metrics(config: &Config) -> Result<Vec<TcpListener>, StartError> {
+    let addresses = config.metrics_bind.iter().filter(|_| config.metrics_port != 0);
+    let listener = |address: &IpAddr| match listen_tcp(*address, config.metrics_port, config.tcp_backlog) {
+        Ok(Listener::Tcp(listener, _)) => Ok(listener),
+        Ok(Listener::Unix(..)) => unreachable!("a TCP listener was asked for"),
+        Err(error) => Err(classify_bind_error(error, SocketAddr::new(*address, config.metrics_port), "metrics-port")),
+    };
+    addresses.map(listener).collect()
+}
+
 /// Listen on one port of several addresses. With port 0 the system chooses for the first one, and the others follow it.
 fn listen_at(bind: &[IpAddr], mut port: u16, backlog: u32) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for address in bind {
         let listener = listen_tcp(*address, port, backlog)
-            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port)))?;
+            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port), "port"))?;
         port = listener.port().unwrap_or(port);
         listeners.push(listener);
     }
@@ -125,7 +137,7 @@ fn listen_at(bind: &[IpAddr], mut port: u16, backlog: u32) -> Result<Vec<Listene
 
 fn listen_tcp(address: IpAddr, port: u16, backlog: u32) -> io::Result<Listener> {
     let address = SocketAddr::new(address, port);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -139,7 +151,7 @@ fn listen_tcp(address: IpAddr, port: u16, backlog: u32) -> io::Result<Listener> 
 }
 
 fn listen_unix(path: PathBuf, config: &Config) -> io::Result<Listener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(&path)?)?;
     if let Some(mode) = config.unixsocketperm {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
@@ -173,14 +185,14 @@ pub async fn accept(shard: Rc<Shard>, listener: Listener, direct: bool) {
 }
 
 /// Refuse a connection, or hand it to the shard with the fewest, unless it came `direct`ly to this one.
-async fn place(shard: &Rc<Shard>, mut socket: AcceptedSocket, peer: Option<SocketAddr>, direct: bool) {
+async fn place(shard: &Rc<Shard>, mut socket: Socket, peer: Option<SocketAddr>, direct: bool) {
     let live = shard.live();
-    if let Some(text) = refusal(&shard.shared, &live, peer) {
-        shard.shared.reject();
-        refuse(&mut socket, text);
+    if let Some(refusal) = refusal(&shard.shared, &live, peer) {
+        shard.shared.reject(refusal);
+        refuse(&mut socket, refusal.text());
         return;
     }
-    if let AcceptedSocket::Tcp(stream, ..) = &socket {
+    if let Socket::Tcp { stream, .. } = &socket {
         // A connection that is gone already fails here and ends with its first receive.
         let _ = stream.set_nodelay(true);
         if live.tcp_keepalive_s > 0 {
@@ -202,12 +214,10 @@ async fn place(shard: &Rc<Shard>, mut socket: AcceptedSocket, peer: Option<Socke
     }
 }
 
-fn refuse(socket: &mut AcceptedSocket, text: &str) {
+fn refuse(socket: &mut Socket, text: &str) {
     // One try: a new socket's send buffer is empty, and who does not take it is not waited for.
     let _ = match socket {
-        AcceptedSocket::Tcp(stream, ..) => {
-            stream.set_nonblocking(true).and_then(|()| stream.write_all(text.as_bytes()))
-        }
-        AcceptedSocket::Unix(stream) => stream.set_nonblocking(true).and_then(|()| stream.write_all(text.as_bytes())),
+        Socket::Tcp { stream, .. } => stream.set_nonblocking(true).and_then(|()| stream.write_all(text.as_bytes())),
+        Socket::Unix(stream) => stream.set_nonblocking(true).and_then(|()| stream.write_all(text.as_bytes())),
     };
 }

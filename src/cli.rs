@@ -5,19 +5,48 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::bench;
 use crate::config::Options;
+use crate::doctor;
 use crate::plan;
 use crate::startup::StartError;
+use crate::top::Top;
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
   tallyring serve
   tallyring serve --port 6380 --threads 4 --pin 2-5 --maxmemory 4gb
   tallyring serve --config /etc/tallyring.toml --log-level debug";
+
+const DOCTOR_HELP: &str = "\
+Exit codes:
+  0  nothing to change that can be told here
+  1  the host cannot be examined
+  2  wrong flags or configuration
+  3  something should be changed: slower or less even than this machine could be
+  4  something must be changed: the server does not start, or breaks a promise
+
+Examples:
+  tallyring doctor --config /etc/tallyring.toml
+  tallyring doctor --pid \"$(pidof tallyring)\" --json
+  tallyring doctor --bind 0.0.0.0 --requirepass x --skip virtual-machine,swap";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  tallyring top
+  tallyring top 10.0.0.7:6379 --password \"$PASSWORD\"
+  tallyring top --once --interval 5";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tallyring completions bash > /etc/bash_completion.d/tallyring
+  tallyring completions zsh > \"${fpath[1]}/_tallyring\"
+  tallyring completions fish > ~/.config/fish/completions/tallyring.fish";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -60,6 +89,54 @@ pub enum Command {
     /// Find how much traffic a server carries under a goal, and how many servers some traffic takes
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Box<plan::options::Options>),
+    /// Examine this host: what of it stands in the server's way, why, and what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Box<DoctorArgs>),
+    /// Show what a running server does: operations, latencies, shards, memory, commands
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to, such as /usr/local/share/man/man1
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// The flags of `tallyring top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Where the server listens
+    #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:6379")]
+    pub server: String,
+    /// The server's password; without this flag the environment variable REDISCLI_AUTH is used, which hides it from `ps`
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Seconds between two looks, 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// Print what happens in one interval as plain text, and exit
+    #[arg(long)]
+    pub once: bool,
+}
+
+impl TopArgs {
+    fn top(self) -> Top {
+        let from_environment = || std::env::var("REDISCLI_AUTH").ok();
+        let password = self.password.or_else(from_environment).filter(|password| !password.is_empty());
+        Top { server: self.server, password, interval: self.interval, once: self.once }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
 }
 
 /// The flags of `tallyring serve`.
@@ -76,6 +153,32 @@ pub struct ServeArgs {
     pub print_memory_plan: bool,
 }
 
+/// The flags of `tallyring doctor`: its own, and those of the server that is to run here.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Examine for a server with this TOML file; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write JSON: an array with an object for each setting
+    #[arg(long, help_heading = "Examination")]
+    pub json: bool,
+    /// Explain the settings that are well too
+    #[arg(long, help_heading = "Examination")]
+    pub all: bool,
+    /// Leave these settings out, by their names in the output
+    #[arg(long, help_heading = "Examination", value_name = "NAME", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Look at the limits of this process, a running server, and not at those of the shell
+    #[arg(long, help_heading = "Examination")]
+    pub pid: Option<u32>,
+    /// Look for proc and sys here, without trying io_uring out
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
+    /// How the server is to be configured.
+    #[command(flatten)]
+    pub options: Options,
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -87,6 +190,14 @@ pub enum Invocation {
     Bench(Box<bench::command::Arguments>),
     /// `tallyring plan`.
     Plan(Box<plan::options::Options>),
+    /// `tallyring doctor`.
+    Doctor(Box<doctor::Request>),
+    /// `tallyring top`.
+    Top(Top),
+    /// `tallyring completions`.
+    Completions(Shell),
+    /// `tallyring man`, into this directory.
+    Man(PathBuf),
 }
 
 /// Read a command line, the program's name first, and the file that it names.
@@ -102,17 +213,32 @@ pub fn read<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 
 /// What parsed flags ask for: reads the file that they name, and lets the flags win over it.
 pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
-    let serve = match Cli::from_arg_matches(matches).expect("the flags were parsed").command {
-        Command::Serve(serve) => serve,
-        Command::Bench(options) => return Ok(Invocation::Bench(options)),
-        Command::Plan(options) => return Ok(Invocation::Plan(options)),
-    };
-    let mut options = Box::new(serve.options);
-    if let Some(path) = serve.config {
-        *options = Options::read_file(&path)?;
-        let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
-        // No flag has a default value of its own, so only those that were given replace what the file says.
-        options.update_from_arg_matches(flags).expect("the flags were parsed");
-    }
-    Ok(if serve.print_memory_plan { Invocation::PrintMemoryPlan(options) } else { Invocation::Serve(options) })
+    let Cli { command } = Cli::from_arg_matches(matches).expect("the flags were parsed");
+    let (_, flags) = matches.subcommand().expect("a subcommand was parsed");
+    Ok(match command {
+        Command::Serve(serve) => {
+            let ServeArgs { config, options, print_memory_plan } = *serve;
+            let options = Box::new(with_file(options, config, flags)?);
+            if print_memory_plan { Invocation::PrintMemoryPlan(options) } else { Invocation::Serve(options) }
+        }
+        Command::Doctor(doctor) => {
+            let DoctorArgs { config, json, all, skip, pid, root, options } = *doctor;
+            let options = with_file(options, config, flags)?;
+            Invocation::Doctor(Box::new(doctor::Request { options, json, all, skip, pid, root }))
+        }
+        Command::Bench(arguments) => Invocation::Bench(arguments),
+        Command::Plan(options) => Invocation::Plan(options),
+        Command::Top(top) => Invocation::Top(top.top()),
+        Command::Completions { shell } => Invocation::Completions(shell),
+        Command::Man { directory } => Invocation::Man(directory),
+    })
+}
+
+/// What the file at `path` says, where there is one, and what the flags say over it.
+fn with_file(options: Options, path: Option<PathBuf>, flags: &ArgMatches) -> Result<Options, StartError> {
+    let Some(path) = path else { return Ok(options) };
+    let mut options = Options::read_file(&path)?;
+    // No flag has a default value of its own, so only those that were given replace what the file says.
+    options.update_from_arg_matches(flags).expect("the flags were parsed");
+    Ok(options)
 }

@@ -27,6 +27,11 @@ impl ShardSet {
         self.0[shard / 64] |= 1 << (shard % 64);
     }
 
+    /// Add all of another set.
+    pub fn insert_all(&mut self, other: ShardSet) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+    }
+
     /// How many are in it.
     pub fn count(self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()

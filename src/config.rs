@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-pub use values::{Auto, BusyPoll, ByteCount, FileMode, LogLevel, Password, PinChoice, YesNo};
+pub use values::{AppendFsync, Auto, BusyPoll, ByteCount, FileMode, LogLevel, Password, PinChoice, YesNo};
 
 use crate::host::Host;
 use crate::limits::{
@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::startup::{self, MemoryPlan, StartError};
 
 /// Clients when nobody says, as in Redis.
-const MAXCLIENTS_DEFAULT: u32 = 10_000;
+pub const MAXCLIENTS_DEFAULT: u32 = 10_000;
 
 /// What stalled clients may leave over when nobody says, and what a shard's share must be at least.
 const MAXMEMORY_CLIENTS_DEFAULT_BYTES: u64 = 64 << 20;
@@ -74,6 +74,16 @@ pub struct Options {
     #[serde(deserialize_with = "values::scalar")]
     pub cluster_enabled: Option<YesNo>,
 
+    /// Serve Prometheus metrics with HTTP on this TCP port: /metrics, /health and /ready; 0 does not [default: 0]
+    #[arg(long, help_heading = "Network", value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+
+    /// Serve them on these addresses, separated by commas. Whoever reaches one can read them: there is no password
+    /// [default: 127.0.0.1]
+    #[arg(long, help_heading = "Network", value_name = "IP", value_delimiter = ',')]
+    #[serde(deserialize_with = "values::addresses")]
+    pub metrics_bind: Option<Vec<IpAddr>>,
+
     /// Shards, one thread each; auto is one for each core that the process may use, or that --pin names [default: auto]
     #[arg(long, help_heading = "Threads", value_name = "COUNT")]
     #[serde(deserialize_with = "values::scalar")]
@@ -107,6 +117,36 @@ pub struct Options {
     #[arg(long, help_heading = "Memory", value_name = "SIZE")]
     #[serde(deserialize_with = "values::scalar")]
     pub maxmemory_clients: Option<ByteCount>,
+
+    /// Keep the counters on the disk, in --dir: yes or no [default: yes]
+    #[arg(long, help_heading = "Durability", value_name = "YES|NO")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub appendonly: Option<YesNo>,
+
+    /// The data directory, which is made where it is missing [default: tallyring-data]
+    #[arg(long, help_heading = "Durability", value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+
+    /// When a change is on the disk for certain: always, before it is acknowledged; everysec, at most a second and one
+    /// sync later; no, when the kernel writes it [default: everysec]
+    #[arg(long, help_heading = "Durability", value_name = "ALWAYS|EVERYSEC|NO")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub appendfsync: Option<AppendFsync>,
+
+    /// Take a snapshot when the journal has grown to so many percent of the last one; 0 never does [default: 100]
+    #[arg(long, help_heading = "Durability", value_name = "PERCENT")]
+    pub auto_aof_rewrite_percentage: Option<u32>,
+
+    /// But not before the journal has so many bytes [default: 64mb]
+    #[arg(long, help_heading = "Durability", value_name = "SIZE")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub auto_aof_rewrite_min_size: Option<ByteCount>,
+
+    /// Start although the journal is damaged: what lies behind the damage is dropped, and the log says what that is. Without
+    /// it the server says the same, and does not start [default: no]
+    #[arg(long, help_heading = "Durability", value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
+    #[serde(deserialize_with = "values::scalar")]
+    pub recover: Option<YesNo>,
 
     /// Ask clients for this password; the file hides it from `ps`. Without one only loopback is served [default: none]
     #[arg(long, help_heading = "Security", value_name = "PASSWORD")]
@@ -170,6 +210,10 @@ pub struct Config {
     pub unixsocketperm: Option<u32>,
     /// Each shard has a port of its own too. Then there is a TCP address, and room for the ports.
     pub cluster_enabled: bool,
+    /// The port of the metrics; 0 is none.
+    pub metrics_port: u16,
+    /// Where to listen for scrapers. Not empty where there is a port.
+    pub metrics_bind: Vec<IpAddr>,
     /// How many shards there are, 1 to [`SHARD_COUNT_MAX`].
     pub threads: usize,
     /// The core of each shard, `threads` elements; `None` is not pinned.
@@ -182,6 +226,18 @@ pub struct Config {
     pub maxmemory_bytes: u64,
     /// What `AUTH` must give.
     pub requirepass: Option<Password>,
+    /// The counters are kept on the disk.
+    pub appendonly: bool,
+    /// When a change is on the disk for certain.
+    pub appendfsync: AppendFsync,
+    /// The data directory.
+    pub dir: PathBuf,
+    /// A snapshot is taken when the journal has grown to so many percent of the last one; 0 never.
+    pub auto_aof_rewrite_percentage: u32,
+    /// But not before the journal has so many bytes.
+    pub auto_aof_rewrite_min_bytes: u64,
+    /// What lies behind a damaged place of the journal is dropped.
+    pub recover: bool,
     /// Bytes that stalled clients may leave over, over all shards.
     pub maxmemory_clients_bytes: u64,
     /// Seconds after which an idle connection ends; 0 never.
@@ -278,9 +334,14 @@ impl Config {
         if cluster_enabled {
             check_cluster(&bind, port, threads)?;
         }
+        let metrics_port = options.metrics_port.unwrap_or(0);
+        let metrics_bind = options.metrics_bind.unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
+        check_metrics(&metrics_bind, metrics_port, &bind, port)?;
         let mut config = Config {
             bind,
             port,
+            metrics_port,
+            metrics_bind,
             cluster_enabled,
             unixsocket,
             unixsocketperm,
@@ -290,6 +351,12 @@ impl Config {
             maxclients,
             maxmemory_bytes: 0,
             requirepass,
+            appendonly: options.appendonly.is_none_or(|answer| answer.0),
+            appendfsync: options.appendfsync.unwrap_or(AppendFsync::Everysec),
+            dir: options.dir.unwrap_or_else(|| PathBuf::from("tallyring-data")),
+            auto_aof_rewrite_percentage: options.auto_aof_rewrite_percentage.unwrap_or(100),
+            auto_aof_rewrite_min_bytes: options.auto_aof_rewrite_min_size.map_or(64 << 20, |size| size.0),
+            recover: options.recover.is_some_and(|answer| answer.0),
             maxmemory_clients_bytes: parked_bytes(options.maxmemory_clients, threads)?,
             timeout_s: seconds("timeout", options.timeout, 0)?,
             request_timeout_s: seconds("request-timeout", options.request_timeout, 60)?,
@@ -364,17 +431,36 @@ fn check_bind(bind: &[IpAddr], has_unixsocket: bool) -> Result<(), StartError> {
         let problem = "names no address, and there is no --unixsocket: nobody could connect";
         return Err(wrong("bind", problem, "Name an address such as 127.0.0.1, or a --unixsocket"));
     }
+    check_addresses("bind", bind)
+}
+
+/// No address is served twice.
+fn check_addresses(flag: &'static str, bind: &[IpAddr]) -> Result<(), StartError> {
     for (index, address) in bind.iter().enumerate() {
         let earlier = &bind[..index];
         if earlier.contains(address) {
-            return Err(wrong("bind", format!("names {address} twice"), "Name it once"));
+            return Err(wrong(flag, format!("names {address} twice"), "Name it once"));
         }
         let same_family = |other: &&IpAddr| other.is_ipv4() == address.is_ipv4();
         let overlap = |other: &&IpAddr| other.is_unspecified() || address.is_unspecified();
         if let Some(other) = earlier.iter().filter(same_family).find(overlap) {
             let problem = format!("names {other} and {address}, one of which includes the other");
-            return Err(wrong("bind", problem, "Name only the wider one"));
+            return Err(wrong(flag, problem, "Name only the wider one"));
         }
+    }
+    Ok(())
+}
+
+/// The metrics have a port of their own.
+fn check_metrics(addresses: &[IpAddr], metrics_port: u16, bind: &[IpAddr], port: u16) -> Result<(), StartError> {
+    check_addresses("metrics-bind", addresses)?;
+    if metrics_port != 0 && addresses.is_empty() {
+        let problem = "names no address, though there is a --metrics-port";
+        return Err(wrong("metrics-bind", problem, "Name an address such as 127.0.0.1, or leave both out"));
+    }
+    let shared = |address: &IpAddr| bind.iter().any(|other| other == address || other.is_unspecified());
+    if metrics_port != 0 && metrics_port == port && addresses.iter().any(shared) {
+        return Err(wrong("metrics-port", format!("is {port}, as --port"), "Choose another for either"));
     }
     Ok(())
 }
@@ -447,7 +533,7 @@ fn count_of_cores(count: usize) -> String {
 }
 
 /// Ascending cores as `--pin` takes them: `0-3,6`.
-fn ranges(cores: &[usize]) -> String {
+pub fn ranges(cores: &[usize]) -> String {
     let runs = cores.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
         [core] => core.to_string(),
         _ => format!("{}-{}", run[0], run[run.len() - 1]),

@@ -6,18 +6,23 @@
 //! until its client stalls. There are as many workers as fixed buffers, made when the shard starts.
 
 mod display;
+mod io;
+mod send;
 mod work;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::client::Client;
+use crate::readiness::Readiness;
 use crate::server::PauseKind;
 use crate::session::Session;
-use crate::shard::{Accepted, Shard};
-use crate::socket::{READABLE, Socket, WRITABLE};
+use crate::shard::{Accepted, Eviction, Shard};
+use crate::socket::Socket;
 use crate::tasks;
 
 pub use work::work;
@@ -46,6 +51,8 @@ pub struct Parked {
     pub input: Box<[u8]>,
     /// Encoded and not sent.
     pub output: Vec<u8>,
+    /// Since when, in the shard's nanoseconds.
+    since_ns: u64,
 }
 
 impl Parked {
@@ -91,6 +98,9 @@ pub struct Connection {
     /// It holds one of the shard's `long_batches`.
     has_turn: Cell<bool>,
     ended: Cell<bool>,
+    /// Its socket is known to `idle_sockets`.
+    known: Cell<bool>,
+    ready: Cell<bool>,
     worked: Cell<Option<Result<(), Over>>>,
     waker: Cell<Option<Waker>>,
 }
@@ -103,7 +113,7 @@ impl Connection {
         let now = shard.clock.now();
         let connection = Rc::new(Connection {
             shard: shard.clone(),
-            socket: Socket::from(accepted.socket),
+            socket: accepted.socket,
             session: RefCell::new(Session::new(client)),
             direct: accepted.direct,
             created_ns: now.ns,
@@ -118,6 +128,8 @@ impl Connection {
             sends_much: Cell::new(false),
             has_turn: Cell::new(false),
             ended: Cell::new(false),
+            known: Cell::new(false),
+            ready: Cell::new(false),
             worked: Cell::new(None),
             waker: Cell::new(None),
         });
@@ -144,6 +156,11 @@ impl Connection {
         self.ended.get()
     }
 
+    /// Whether it holds one of the shard's turns for long batches.
+    pub fn has_turn(&self) -> bool {
+        self.has_turn.get()
+    }
+
     /// Answer what has been received, then end.
     pub fn stop_reading(&self) {
         self.socket.shutdown(Shutdown::Read);
@@ -167,17 +184,25 @@ impl Connection {
 
     /// Put bytes aside for as long as it waits.
     fn park(&self, input: &[u8], output: Vec<u8>) {
-        let parked = Parked { input: input.into(), output };
+        let mut parked = Parked { input: input.into(), output, since_ns: 0 };
         let bytes = parked.bytes();
+        if bytes > 0 {
+            parked.since_ns = self.shard.clock.now().ns;
+        }
+        let since_ns = parked.since_ns;
         let before = self.parked.replace(parked);
         assert_eq!(before.bytes(), 0, "what was parked is taken before more is");
-        self.shard.add_parked(bytes);
+        if bytes > 0 {
+            self.shard.add_parked(bytes, since_ns, self.place.get());
+        }
     }
 
     /// Take what was put aside.
     fn unpark(&self) -> Parked {
         let parked = std::mem::take(&mut *self.parked.borrow_mut());
-        self.shard.sub_parked(parked.bytes());
+        if parked.bytes() > 0 {
+            self.shard.sub_parked(parked.bytes(), parked.since_ns, self.place.get());
+        }
         parked
     }
 
@@ -185,16 +210,19 @@ impl Connection {
     async fn serve(self: Rc<Self>) {
         while !self.ended.get() {
             let ready = match self.waiting.get() {
-                Waiting::Readable => self.socket.ready(READABLE).await,
-                Waiting::Writable => self.socket.ready(WRITABLE).await,
+                Waiting::Readable => self.ready(Readiness::Readable).await,
+                Waiting::Writable => self.ready(Readiness::Writable).await,
                 Waiting::Pause(kind) => {
                     Box::pin(self.shard.shared.until_unpaused(kind)).await;
                     Ok(())
                 }
                 waiting => unreachable!("a worker left its connection in {waiting:?}"),
             };
-            if ready.is_err() || self.ended.get() {
-                continue;
+            if ready.is_err() {
+                self.shard.evict(&self, Eviction::Watches);
+            }
+            if self.ended.get() {
+                break;
             }
             if self.sends_much.get() {
                 self.shard.long_batches.lend().await;
@@ -225,9 +253,31 @@ impl Connection {
         }
     }
 
+    /// Until its socket is ready, holding no buffer.
+    async fn ready(&self, readiness: Readiness) -> std::io::Result<()> {
+        self.ready.set(false);
+        let known = self.known.replace(true);
+        self.shard.idle_sockets.arm(self.socket.as_fd(), known, self.place.get().into(), readiness)?;
+        poll_fn(|cx| {
+            if self.ready.get() {
+                return Poll::Ready(Ok(()));
+            }
+            self.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Its socket is ready. A report that comes late, when it has stopped waiting for that, changes nothing.
+    pub fn set_ready(&self) {
+        if matches!(self.waiting.get(), Waiting::Readable | Waiting::Writable) && !self.ready.replace(true) {
+            self.wake();
+        }
+    }
+
     /// Until the worker is through with it.
     async fn has_worked(&self) -> Result<(), Over> {
-        std::future::poll_fn(|cx| match self.worked.take() {
+        poll_fn(|cx| match self.worked.take() {
             Some(worked) => Poll::Ready(worked),
             None => {
                 self.waker.set(Some(cx.waker().clone()));
@@ -239,6 +289,10 @@ impl Connection {
 
     fn set_worked(&self, worked: Result<(), Over>) {
         self.worked.set(Some(worked));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -116,7 +116,7 @@ fn memory_total(meminfo: &str) -> Option<u64> {
 }
 
 /// The kernel asks for the capability in the initial user namespace; root of another one has it in name only.
-fn may_lock_any(status: &str, uid_map: &str) -> bool {
+pub(crate) fn may_lock_any(status: &str, uid_map: &str) -> bool {
     let initial = uid_map.split_whitespace().eq(["0", "0", "4294967295"]);
     let effective = field(status, "CapEff:").and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
     initial && effective >> CAP_IPC_LOCK & 1 == 1

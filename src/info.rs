@@ -4,29 +4,38 @@
 //! one value that is true here.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::command::{REDIS_VERSION, by_index};
+use crate::journal::shared::Journals;
 use crate::latency::{Percentiles, Stage};
 use crate::resp::encode;
 use crate::server::Shared;
 use crate::stats::Report;
 
 /// The sections that are shown when they are named, or all are asked for.
-const SECTIONS_ON_DEMAND: [&str; 3] = ["commandstats", "latencystats", "stages"];
+const SECTIONS_ON_DEMAND: [&str; 4] = ["commandstats", "latencystats", "stages", "shards"];
+
+/// Shown when it is named, and not among all: long, and for programs that compare it with an earlier one.
+const SECTION_FOR_PROGRAMS: &str = "stagebuckets";
 
 /// The sections of `INFO` without an argument, in their order.
 const DEFAULT_SECTIONS: [&str; 10] =
     ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules", "errorstats", "cluster"];
 
-/// The text of the named sections; none named: the default ones.
-pub fn render(sections: &[String], shared: &Shared, report: &Report) -> String {
+/// The text of the named sections; none named: the default ones. `shards` are the reports that `report` adds up.
+pub fn render(sections: &[String], shared: &Shared, report: &Report, shards: &[Report]) -> String {
     let mut text = String::new();
-    let order = DEFAULT_SECTIONS.iter().copied().chain(SECTIONS_ON_DEMAND).chain(["keyspace"]);
+    let on_demand = SECTIONS_ON_DEMAND.into_iter().chain([SECTION_FOR_PROGRAMS]);
+    let order = DEFAULT_SECTIONS.iter().copied().chain(on_demand).chain(["keyspace"]);
     for name in order.filter(|name| wants(sections, name)) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
-        section(&mut text, name, shared, report);
+        match name {
+            "shards" => self::shards(&mut text, shards),
+            name => section(&mut text, name, shared, report),
+        }
     }
     text
 }
@@ -37,7 +46,7 @@ pub fn wants(sections: &[String], name: &str) -> bool {
     match sections {
         [] => is_default,
         sections => sections.iter().any(|section| match section.as_str() {
-            "everything" | "all" => true,
+            "everything" | "all" => name != SECTION_FOR_PROGRAMS,
             "default" => is_default,
             section => section == name,
         }),
@@ -49,7 +58,7 @@ fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
         "server" => server(text, shared),
         "clients" => clients(text, shared, report),
         "memory" => memory(text, shared, report),
-        "persistence" => persistence(text),
+        "persistence" => persistence(text, shared, report),
         "stats" => stats(text, shared, report),
         "replication" => replication(text, shared),
         "cpu" => cpu(text),
@@ -62,6 +71,7 @@ fn section(text: &mut String, name: &str, shared: &Shared, report: &Report) {
         "commandstats" => command_stats(text, report),
         "latencystats" => latency_stats(text, report),
         "stages" => stages(text, report),
+        SECTION_FOR_PROGRAMS => stage_buckets(text, report),
         "keyspace" => keyspace(text, report),
         _ => {}
     }
@@ -104,6 +114,7 @@ fn clients(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "client_recent_max_input_buffer", report.input_bytes_max);
     field(text, "client_recent_max_output_buffer", 0);
     field(text, "blocked_clients", 0);
+    field(text, "stalled_clients", report.stalled_count);
     field(text, "tracking_clients", 0);
     field(text, "clients_in_timeout_table", 0);
 }
@@ -138,17 +149,35 @@ fn memory(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "mem_allocator", "libc");
 }
 
-fn persistence(text: &mut String) {
+fn persistence(text: &mut String, shared: &Shared, report: &Report) {
     title(text, "Persistence");
+    let journals = shared.journals.as_ref();
+    let ok = |failed: bool| if failed { "err" } else { "ok" };
+    let saving = journals.is_some_and(|journals| journals.saving() != 0);
+    let last_save_s = journals.map_or(0, |journals| journals.last_save_s());
+    let last_save = ok(journals.is_some_and(|journals| journals.last_save_failed()));
+    let bytes = |of: fn(&Journals) -> &AtomicU64| journals.map_or(0, |journals| of(journals).load(Ordering::Relaxed));
     field(text, "loading", 0);
     field(text, "async_loading", 0);
-    field(text, "rdb_changes_since_last_save", 0);
-    field(text, "rdb_bgsave_in_progress", 0);
-    field(text, "rdb_last_save_time", 0);
-    field(text, "rdb_last_bgsave_status", "ok");
-    field(text, "aof_enabled", 0);
-    field(text, "aof_rewrite_in_progress", 0);
-    field(text, "aof_last_write_status", "ok");
+    field(text, "rdb_changes_since_last_save", report.change_count);
+    field(text, "rdb_bgsave_in_progress", u8::from(saving));
+    field(text, "rdb_last_save_time", last_save_s);
+    field(text, "rdb_last_bgsave_status", last_save);
+    field(text, "aof_enabled", u8::from(journals.is_some()));
+    field(text, "aof_rewrite_in_progress", u8::from(saving));
+    field(text, "aof_rewrite_scheduled", 0);
+    field(text, "aof_last_bgrewrite_status", last_save);
+    field(text, "aof_last_write_status", ok(journals.is_some_and(|journals| journals.is_failing())));
+    if journals.is_some() {
+        field(
+            text,
+            "aof_current_size",
+            bytes(|journals| &journals.journal_bytes) + bytes(|journals| &journals.snapshot_bytes),
+        );
+        field(text, "aof_base_size", bytes(|journals| &journals.snapshot_bytes));
+        field(text, "aof_pending_rewrite", 0);
+        field(text, "journal_unsynced_frames", journals.map_or(0, |journals| journals.progress.unsynced_count()));
+    }
 }
 
 fn stats(text: &mut String, shared: &Shared, report: &Report) {
@@ -158,11 +187,11 @@ fn stats(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "instantaneous_ops_per_sec", report.commands_per_second);
     field(text, "total_net_input_bytes", report.received_bytes);
     field(text, "total_net_output_bytes", report.sent_bytes);
-    field(text, "rejected_connections", shared.rejected_count());
+    field(text, "rejected_connections", shared.rejected_counts().iter().sum::<u64>());
     field(text, "expired_keys", report.expired_count);
     field(text, "mesh_batches_sent", report.mesh_batch_count);
     field(text, "evicted_keys", 0);
-    field(text, "evicted_clients", report.evicted_count);
+    field(text, "evicted_clients", report.evicted_count());
     field(text, "keyspace_hits", report.hit_count);
     field(text, "keyspace_misses", report.miss_count);
     field(text, "pubsub_channels", 0);
@@ -225,6 +254,37 @@ fn stages(text: &mut String, report: &Report) {
         let Percentiles { count, p50_ns, p99_ns, p999_ns, max_ns } = latency;
         let value = format_args!("count={count},p50={p50_ns},p99={p99_ns},p99.9={p999_ns},max={max_ns}");
         field(text, &format!("stage_nsec_{}", stage.name()), value);
+    }
+}
+
+fn stage_buckets(text: &mut String, report: &Report) {
+    title(text, "Stagebuckets");
+    for (stage, buckets) in Stage::ALL.iter().zip(&report.stage_buckets) {
+        let buckets: Vec<String> = buckets.iter().map(|(bound_ns, count)| format!("{bound_ns}={count}")).collect();
+        field(text, &format!("stage_buckets_nsec_{}", stage.name()), buckets.join(","));
+    }
+}
+
+fn shards(text: &mut String, shards: &[Report]) {
+    title(text, "Shards");
+    for (number, shard) in shards.iter().enumerate() {
+        let cpu_us = shard.cpu_ns / 1_000;
+        let value = format_args!(
+            "keys={},bytes={},clients={},stalled={},commands={},ops_per_sec={},cpu_usec={cpu_us},input_bytes={},output_bytes={},mesh_batches={},buffers={},lent={},parked_bytes={}",
+            shard.key_count,
+            shard.counter_bytes,
+            shard.client_count,
+            shard.stalled_count,
+            shard.command_count,
+            shard.commands_per_second,
+            shard.received_bytes,
+            shard.sent_bytes,
+            shard.mesh_batch_count,
+            shard.buffer_count,
+            shard.lent_count,
+            shard.parked_bytes,
+        );
+        field(text, &format!("shard_{number}"), value);
     }
 }
 

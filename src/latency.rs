@@ -6,6 +6,7 @@
 //! Invariant: every histogram of a command has the same bounds, and so has every one of a stage, so that any two can be
 //! added. All are there from the start, so that recording takes no memory. Nothing here reads a clock.
 
+mod buckets;
 mod monitor;
 
 use hdrhistogram::Histogram;
@@ -13,6 +14,7 @@ use hdrhistogram::Histogram;
 use crate::command::SPEC_COUNT;
 use crate::session::Calls;
 
+pub use buckets::{Cumulated, fine_bounds_ns};
 pub use monitor::{Event, Monitor, Sample, Series, doctor};
 
 /// Bytes of the histogram of a stage, of three digits: 1,024 counts of 8 bytes for each doubling from 2,048 ns up to a

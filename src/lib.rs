@@ -14,6 +14,8 @@ pub mod clock;
 pub mod connection;
 pub mod lend;
 pub mod mesh;
+pub mod notify;
+pub mod readiness;
 pub mod server;
 pub mod shard;
 pub mod socket;
@@ -22,16 +24,21 @@ pub mod client;
 pub mod command;
 pub mod counters;
 pub mod glob;
+pub mod journal;
 pub mod resp;
 pub mod session;
 pub mod slot;
 
+pub mod doctor;
 pub mod info;
 pub mod latency;
+pub mod metrics;
 pub mod process;
 pub mod stats;
 pub mod tasks;
 
+pub mod pages;
+pub mod top;
 // The tools that come with it.
 pub mod bench;
 pub mod plan;

@@ -32,7 +32,13 @@ pub const LONG_BATCH_BYTES_MIN: usize = FIXED_BUFFER_BYTES / 4;
 
 /// Connections of one shard that may work through long batches at the same time. Others with such wait for their turn,
 /// so that who sends little is answered after a few long batches at most, however many clients send a lot.
-pub const LONG_BATCH_COUNT_MAX: usize = 8;
+pub const LONG_BATCH_COUNT_MAX: usize = 2;
+
+/// Connections that one listening socket accepts in one turn of its shard's ring.
+pub const ACCEPT_COUNT_MAX: usize = 4;
+
+/// Idle connections that a shard takes up in one turn of its ring.
+pub const READY_COUNT_MAX: usize = 16;
 
 /// Commands (or arguments of a streaming command) that are parsed before they are executed together.
 pub const WINDOW_ITEM_COUNT_MAX: usize = 128;
@@ -108,6 +114,37 @@ pub const WINDOW_COUNT_MAX: usize = 64;
 
 /// Accepted connections on their way to one shard.
 pub const MESH_CONNECTION_COUNT_MAX: usize = 64;
+
+/// One of the two frames of a shard's journal, of which one fills while the other is written.
+pub const JOURNAL_BUFFER_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// Records of one frame at most.
+pub const JOURNAL_RECORD_COUNT_MAX: usize = JOURNAL_INDEX_ENTRY_COUNT / 4 * 3;
+
+/// Places of the index from counters to their records in the frame that is being filled.
+pub const JOURNAL_INDEX_ENTRY_COUNT: usize = 256 * 1_024;
+
+/// A file of the journal that is longer gets no more frames.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+
+/// Bytes of one part of a snapshot, which is written as a frame.
+pub const SNAPSHOT_PART_BYTES_MAX: usize = 128 * 1_024;
+
+/// What the changes of one transaction take in the journal. The shortest pair in a queue that makes the longest record is
+/// one of `MINCRBY`: 14 bytes for a key of one byte, whose record has 20 with its expiry.
+pub const TRANSACTION_RECORD_BYTES_MAX: usize = QUEUE_BYTES_MAX / 14 * 20 + 4 * 1_024;
+
+/// How many records they are: each takes 8 bytes of the queue or more, but for those of a few hundred keys of one byte.
+pub const TRANSACTION_RECORD_COUNT_MAX: usize = QUEUE_BYTES_MAX / 8 + 1_024;
+
+/// Scrapers that are served at once; others wait to be accepted.
+pub const SCRAPER_COUNT_MAX: usize = 8;
+
+/// Longest request of a scraper, in bytes.
+pub const SCRAPE_REQUEST_BYTES_MAX: usize = 16 * 1_024;
+
+/// Longest page of metrics, in bytes: every command called, every kind of error seen, [`SHARD_COUNT_MAX`] shards.
+pub const SCRAPE_PAGE_BYTES_MAX: usize = 1_536 * 1_024;
 
 /// The load generator: longest request.
 pub const LOAD_REQUEST_BYTES_MAX: usize = 64 * 1_024;

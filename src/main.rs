@@ -1,7 +1,7 @@
 //! The `tallyring` binary: which subcommand, and how the process ends.
 //!
 //! Exit codes: 0 all went well; 1 the machine refuses (one line on standard error: cause and remedy); 2 wrong flags or
-//! configuration. `bench` has its own ([`tallyring::bench::command`]), of which these are a part.
+//! configuration. `doctor` has two more for what it finds, and `bench` its own ([`tallyring::bench::command`]).
 
 use std::process::ExitCode;
 
@@ -9,13 +9,20 @@ use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{bench, logging, plan, server};
+use tallyring::{bench, doctor, logging, pages, plan, server, top};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
         Invocation::Serve(options) => serve(*options).map(|()| ExitCode::SUCCESS),
         Invocation::PrintMemoryPlan(options) => print_memory_plan(*options).map(|()| ExitCode::SUCCESS),
-        Invocation::Bench(options) => Ok(bench::command::execute(&options)),
+        Invocation::Doctor(request) => {
+            host::raise_soft_limits();
+            doctor::run(*request).map(ExitCode::from)
+        }
+        Invocation::Top(top) => top::run(&top).map(|()| ExitCode::SUCCESS),
+        Invocation::Completions(shell) => pages::print_completions(shell).map(|()| ExitCode::SUCCESS),
+        Invocation::Man(directory) => pages::write_manual(&directory).map(|()| ExitCode::SUCCESS),
+        Invocation::Bench(arguments) => Ok(bench::command::execute(&arguments)),
         Invocation::Plan(options) => Ok(plan::execute::execute(&options)),
     });
     match done {

@@ -6,6 +6,10 @@
 //!
 //! Invariant: a queue never fills, because the number of messages under way is bounded by the batches and the
 //! windows that a shard lends out; pushing asserts it.
+//!
+//! One end belongs to no shard: the [`Observer`]'s, which comes behind the shards in their order and only asks.
+
+mod observer;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,15 +18,18 @@ use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
-use crate::counters::{Counters, Entry, Fault, Key, Op, Outcome};
+use crate::counters::{Counters, Entry, Fault, Hint, Key, Op, Outcome};
+use crate::journal::frame::Link;
 use crate::latency::{Event, Series, Which};
 use crate::lend::touched;
 use crate::limits::{
     FIXED_BUFFER_BYTES, MESH_BATCH_COUNT_MAX, MESH_CONNECTION_COUNT_MAX, WINDOW_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
 };
-use crate::session::{Routed, WARM_ITEM_COUNT_MIN};
+use crate::session::Routed;
 use crate::shard::Accepted;
 use crate::stats::Report;
+
+pub use observer::Observer;
 
 /// Operations of one window for one shard, and their outcomes.
 #[derive(Debug)]
@@ -44,11 +51,12 @@ struct BatchEntry {
     key_len: u16,
     slot: u16,
     item: u16,
+    hint: Hint,
 }
 
 impl Default for Batch {
     fn default() -> Batch {
-        let entry = BatchEntry { hash: 0, op: Op::Get, key_start: 0, key_len: 0, slot: 0, item: 0 };
+        let entry = BatchEntry { hash: 0, op: Op::Get, key_start: 0, key_len: 0, slot: 0, item: 0, hint: Hint::NONE };
         Batch {
             now_ms: 0,
             holder: false,
@@ -85,6 +93,7 @@ impl Batch {
             key_len: routed.key.bytes.len() as u16,
             slot: routed.key.slot,
             item: routed.item,
+            hint: Hint::NONE,
         });
     }
 
@@ -95,12 +104,14 @@ impl Batch {
             let bytes = &self.key_bytes[entry.key_start as usize..][..usize::from(entry.key_len)];
             Key { bytes, hash: entry.hash, slot: entry.slot }
         };
-        if self.entries.len() >= WARM_ITEM_COUNT_MIN {
-            counters.warm(self.entries.iter().map(key));
-        }
-        for entry in &self.entries {
-            self.outcomes.push(counters.apply(key(entry), entry.op, self.now_ms));
-        }
+        // Step by step for all of them, so that their cache misses overlap.
+        self.entries.iter().for_each(|entry| counters.prefetch_slot(entry.slot));
+        self.entries.iter().for_each(|entry| counters.prefetch_chunk(entry.slot, entry.hash));
+        let epoch = counters.epoch();
+        self.entries.iter_mut().for_each(|entry| entry.hint = counters.look_up(entry.slot, entry.hash));
+        let entries = self.entries.iter();
+        let applied = entries.map(|entry| counters.apply_at(entry.hint, epoch, key(entry), entry.op, self.now_ms));
+        self.outcomes.extend(applied);
     }
 
     /// The outcomes, each with the item of the window that it belongs to.
@@ -115,6 +126,10 @@ impl Batch {
 pub enum Ask {
     /// Let no one but the asker touch the counters until it releases them. Answered when it is so.
     Hold,
+    /// The frame of the journal that the holder's changes are in, or 0 when there are none. Only the holder asks.
+    ChangedFrame,
+    /// That frame counts only together with these of other shards. Only the holder says so.
+    Link(Vec<Link>),
     /// The asker's hold is over.
     Release,
     /// How many counters there are.
@@ -240,7 +255,7 @@ pub enum Message {
     Accepted(Box<Accepted>),
 }
 
-/// One shard's ends of the queues.
+/// One shard's ends of the queues. Behind those of all shards are those of the observer.
 pub struct Mesh {
     own: usize,
     to: RefCell<Vec<Option<Producer<Message>>>>,
@@ -249,14 +264,14 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// The ends of all shards, in their order.
-    pub fn between(shard_count: usize) -> Vec<Mesh> {
-        let wakes: Arc<Vec<Notify>> = Arc::new((0..shard_count).map(|_| Notify::new()).collect());
+    /// The ends of all shards, in their order, and the observer's.
+    pub fn between(shard_count: usize) -> (Vec<Mesh>, Observer) {
+        let wakes: Arc<Vec<Notify>> = Arc::new((0..=shard_count).map(|_| Notify::new()).collect());
         let mut meshes: Vec<Mesh> = (0..shard_count)
             .map(|own| Mesh {
                 own,
-                to: RefCell::new((0..shard_count).map(|_| None).collect()),
-                from: RefCell::new((0..shard_count).map(|_| None).collect()),
+                to: RefCell::new((0..=shard_count).map(|_| None).collect()),
+                from: RefCell::new((0..=shard_count).map(|_| None).collect()),
                 wakes: wakes.clone(),
             })
             .collect();
@@ -267,14 +282,25 @@ impl Mesh {
                 meshes[target].from.get_mut()[source] = Some(consumer);
             }
         }
-        meshes
+        let (observer, ends) = observer::observe(wakes);
+        for (mesh, (to, from)) in meshes.iter_mut().zip(ends) {
+            mesh.to.get_mut()[shard_count] = Some(to);
+            mesh.from.get_mut()[shard_count] = Some(from);
+        }
+        (meshes, observer)
+    }
+
+    /// Everybody that this shard gets messages from.
+    pub fn sources(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.own;
+        (0..self.wakes.len()).filter(move |source| *source != own)
     }
 
     /// Put a message into the queue to `target`. Nobody is woken: see [`Mesh::wake`].
     pub fn push(&self, target: usize, message: Message) {
         assert_ne!(target, self.own);
         let mut to = self.to.borrow_mut();
-        let queue = to[target].as_mut().expect("there is a queue to every other shard");
+        let queue = to[target].as_mut().expect("there is a queue to everybody else");
         assert!(queue.push(message).is_ok(), "the queue to shard {target} is full, which its bound excludes");
     }
 
@@ -285,7 +311,7 @@ impl Mesh {
     pub fn push_accepted(&self, target: usize, accepted: Box<Accepted>) -> Result<(), Box<Accepted>> {
         let mut to = self.to.borrow_mut();
         let queue = to[target].as_mut().expect("there is a queue to every other shard");
-        if queue.slots() <= queue_capacity(self.wakes.len()) - MESH_CONNECTION_COUNT_MAX {
+        if queue.slots() <= queue_capacity(self.wakes.len() - 1) - MESH_CONNECTION_COUNT_MAX {
             return Err(accepted);
         }
         assert!(queue.push(Message::Accepted(accepted)).is_ok());
@@ -300,11 +326,6 @@ impl Mesh {
     /// Wait until somebody wakes this shard.
     pub async fn woken(&self) {
         self.wakes[self.own].notified().await;
-    }
-
-    /// The wake-ups of all shards, for threads that are none.
-    pub fn wakes(&self) -> Arc<Vec<Notify>> {
-        self.wakes.clone()
     }
 
     /// The next message from `source`.
@@ -354,7 +375,7 @@ mod tests {
 
     #[test]
     fn messages_come_in_order_and_only_to_their_shard() {
-        let meshes = Mesh::between(3);
+        let (meshes, _) = Mesh::between(3);
         for waiter in 0..5 {
             meshes[2].push(1, Message::Answer { waiter, answer: Box::new(Answer::Done) });
         }
@@ -365,5 +386,31 @@ mod tests {
             assert_eq!(waiter, expected);
         }
         assert!(meshes[1].pop(2).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_observer_that_gives_up_is_not_given_the_answer_to_its_last_question() {
+        let (meshes, mut observer) = Mesh::between(2);
+        assert_eq!(observer.shard_count(), 2);
+        let patience = std::time::Duration::from_millis(5);
+        let own = 2;
+        let answer = |key_count| {
+            let Some(Message::Ask { from, waiter, holder: false, .. }) = meshes[1].pop(own) else { panic!("asked") };
+            assert!(meshes[0].pop(own).is_none() && meshes[1].pop(own).is_none(), "one question, to one shard");
+            let report = Report { key_count, ..Report::default() };
+            let answer = Box::new(Answer::Report(Box::new(report)));
+            meshes[1].push(usize::from(from), Message::Answer { waiter, answer });
+            meshes[1].wake(own);
+        };
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(patience, observer.report(1)).await.is_err(), "nobody answers");
+        }
+        answer(1);
+        let (asked, ()) = tokio::join!(observer.report(1), async {
+            tokio::task::yield_now().await;
+            answer(2);
+        });
+        assert_eq!(asked.key_count, 2);
+        assert!(meshes[1].sources().eq([0, 2]) && meshes[0].sources().eq([1, 2]));
     }
 }

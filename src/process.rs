@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
 /// Clock ticks a second in `/proc`, the same on every Linux that there is (`USER_HZ`, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -22,6 +25,19 @@ pub fn cpu_seconds() -> (f64, f64) {
     (ticks(11) / TICKS_PER_SECOND, ticks(12) / TICKS_PER_SECOND)
 }
 
+/// Processor time of the calling thread, in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`).
+pub fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Descriptors that are open, and the most that there may be; `u64::MAX` is no limit.
+pub fn descriptors() -> (u64, u64) {
+    let open_count = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
+    // Reading the directory takes one itself.
+    (open_count.saturating_sub(1), getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -34,5 +50,8 @@ mod tests {
         }
         let (user_s, system_s) = super::cpu_seconds();
         assert!(user_s + system_s > 0.0);
+        assert!(super::thread_cpu_ns() > 1_000_000);
+        let (open_count, open_count_max) = super::descriptors();
+        assert!(open_count >= 3 && open_count <= open_count_max);
     }
 }

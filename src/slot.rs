@@ -2,6 +2,9 @@
 //!
 //! Source: the Redis Cluster specification, "Key distribution model" and "Hash tags"; CRC-16/XMODEM.
 
+#[cfg(target_arch = "x86_64")]
+mod clmul;
+
 use crate::limits::{SHARD_COUNT_MAX, SLOT_COUNT};
 
 /// The CRC's polynomial, `x^16 + x^12 + x^5 + 1`; the initial value is 0, which the head's zero padding relies on.
@@ -15,6 +18,18 @@ static CRC: [[u16; 256]; 8] = crc_tables();
 /// The hash tag is what stands between the first `{` and the first `}` after it, if that is not empty.
 #[inline]
 pub fn of(key: &[u8]) -> u16 {
+    // Most keys are two overlapping words.
+    #[cfg(target_arch = "x86_64")]
+    if let (8..=16, Some(first), Some(last)) = (key.len(), key.first_chunk(), key.last_chunk())
+        && !has_brace([u64::from_le_bytes(*first), u64::from_le_bytes(*last)])
+        && let Some(crc) = clmul::crc16_of_two_words(*first, *last, key.len())
+    {
+        return crc % SLOT_COUNT as u16;
+    }
+    of_any(key)
+}
+
+fn of_any(key: &[u8]) -> u16 {
     let (crc, brace_seen) = crc16(key);
     let crc = if brace_seen { crc16(tag(key)).0 } else { crc };
     crc % SLOT_COUNT as u16
@@ -51,19 +66,29 @@ impl ShardMap {
     }
 }
 
-/// The CRC-16/XMODEM of `bytes`, and whether there is a `{` among them: both in one pass over words of 8 bytes.
-#[inline]
+/// The CRC-16/XMODEM of `bytes`, and whether there is a `{` among them.
 fn crc16(bytes: &[u8]) -> (u16, bool) {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() > 16
+        && let Some(crc) = clmul::crc16(bytes)
+    {
+        return (crc, memchr::memchr(b'{', bytes).is_some());
+    }
+    crc16_by_words(bytes)
+}
+
+/// The same where the processor cannot multiply without carry, and of short keys: both in one pass over words of 8 bytes.
+fn crc16_by_words(bytes: &[u8]) -> (u16, bool) {
     let (head, words) = bytes.as_rchunks::<8>();
     let (mut crc, mut brace_seen) = (0, false);
     if !head.is_empty() {
         // Leading zero bytes leave a CRC that starts from 0 as it is.
         let word = head.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        (crc, brace_seen) = (crc16_of_word(word), has_brace(word));
+        (crc, brace_seen) = (crc16_of_word(word), has_brace([word]));
     }
     for word in words {
         let word = u64::from_be_bytes(*word);
-        brace_seen |= has_brace(word);
+        brace_seen |= has_brace([word]);
         crc = crc16_of_word(word ^ u64::from(crc) << 48);
     }
     (crc, brace_seen)
@@ -76,12 +101,13 @@ fn crc16_of_word(word: u64) -> u16 {
     (part(0) ^ part(1)) ^ (part(2) ^ part(3)) ^ ((part(4) ^ part(5)) ^ (part(6) ^ part(7)))
 }
 
-/// Whether a byte of `word` is `{`: one of its differences from `{` is zero, and only then does the borrow show.
+/// Whether a byte of `words` is `{`: one of its differences from `{` is zero, and only then does the borrow show.
 #[inline]
-fn has_brace(word: u64) -> bool {
+fn has_brace<const N: usize>(words: [u64; N]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    let difference = word ^ (ONES * b'{' as u64);
-    difference.wrapping_sub(ONES) & !difference & (ONES << 7) != 0
+    let differences = words.map(|word| word ^ (ONES * b'{' as u64));
+    let borrows = differences.map(|difference| difference.wrapping_sub(ONES) & !difference);
+    borrows.iter().fold(0, |any, borrow| any | borrow) & (ONES << 7) != 0
 }
 
 /// What decides the slot of a `key` that has a `{`.

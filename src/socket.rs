@@ -1,27 +1,32 @@
-//! A client's socket: TCP or Unix, and the ring operations that tokio-uring does not offer by itself.
+//! A client's socket, TCP or Unix, and the ring operations on it.
+//!
+//! Operations take the descriptor, not the socket: whoever awaits one keeps the socket until it has completed. The ring
+//! keeps a buffer until then, whatever becomes of the future.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::marker::PhantomData;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
 
 use io_uring::{cqueue, opcode, squeue, types};
-use tokio_uring::buf::Slice;
 use tokio_uring::buf::fixed::FixedBuf;
-use tokio_uring::net::{TcpStream, UnixStream};
-use tokio_uring::{BufResult, OneshotOutputTransform, UnsubmittedOneshot};
-
-use crate::shard::AcceptedSocket;
+use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 /// `POLLIN | POLLRDHUP`, as in `poll(2)`.
-pub const READABLE: u32 = 0x0001 | 0x2000;
-/// `POLLOUT`, as in `poll(2)`.
-pub const WRITABLE: u32 = 0x0004;
+const READABLE: u32 = 0x0001 | 0x2000;
+/// `MSG_NOSIGNAL`, as in `send(2)`.
+const NO_SIGNAL: i32 = 0x4000;
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`.
+const DO_NOT_WAIT: i32 = 0x40 | NO_SIGNAL;
 /// `ECANCELED`, as in `errno(3)`.
 pub const CANCELED: i32 = 125;
 
 /// See the module.
+#[derive(Debug)]
 pub enum Socket {
-    /// TCP, with the peer's address and the server's.
+    /// TCP.
     Tcp {
         /// The stream.
         stream: TcpStream,
@@ -34,64 +39,49 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-impl From<AcceptedSocket> for Socket {
-    fn from(accepted: AcceptedSocket) -> Socket {
-        match accepted {
-            AcceptedSocket::Tcp(stream, peer, local) => {
-                Socket::Tcp { stream: TcpStream::from_std(stream), peer, local }
-            }
-            AcceptedSocket::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)),
-        }
-    }
-}
-
 impl Socket {
-    /// Receive into the slice. 0 is the end of the stream, so the slice must not be empty.
-    pub async fn read_fixed(&self, slice: Slice<FixedBuf>) -> BufResult<usize, Slice<FixedBuf>> {
-        assert!(slice.end() > slice.begin(), "a receive into nothing would look like the end of the stream");
-        match self {
-            Socket::Tcp { stream, .. } => stream.read_fixed(slice).await,
-            Socket::Unix(stream) => stream.read_fixed(slice).await,
-        }
+    /// Receive into `range` of the buffer. 0 is the end of the stream, so the range must not be empty.
+    pub async fn receive(&self, mut buffer: FixedBuf, range: Range<usize>) -> (io::Result<usize>, FixedBuf) {
+        assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
+        let index = buffer.buf_index();
+        let place = &mut buffer[range];
+        let entry = opcode::ReadFixed::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32, index);
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
-    /// Send from the slice, as much as the kernel takes.
-    pub async fn write_fixed(&self, slice: Slice<FixedBuf>) -> BufResult<usize, Slice<FixedBuf>> {
-        match self {
-            Socket::Tcp { stream, .. } => stream.write_fixed(slice).await,
-            Socket::Unix(stream) => stream.write_fixed(slice).await,
-        }
+    /// Send `range` of the buffer, as much as the kernel takes. Unless it `waits`, a client that does not read is
+    /// `WouldBlock` at once.
+    pub async fn send(&self, buffer: FixedBuf, range: Range<usize>, waits: bool) -> (io::Result<usize>, FixedBuf) {
+        let (fd, index) = (types::Fd(self.fd()), buffer.buf_index());
+        let place = &buffer[range];
+        let (from, count) = (place.as_ptr(), place.len() as u32);
+        let entry = match waits {
+            true => opcode::WriteFixed::new(fd, from, count, index).build(),
+            // Before Linux 6.4 a fixed write to a socket could not be told not to wait.
+            false => opcode::Send::new(fd, from, count).flags(DO_NOT_WAIT).build(),
+        };
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry).submit().await
     }
 
-    /// As [`Socket::read_fixed`], into memory that is not registered.
-    pub async fn read(&self, slice: Slice<Vec<u8>>) -> BufResult<usize, Slice<Vec<u8>>> {
-        assert!(slice.end() > slice.begin(), "a receive into nothing would look like the end of the stream");
-        match self {
-            Socket::Tcp { stream, .. } => stream.read(slice).await,
-            Socket::Unix(stream) => stream.read(slice).await,
-        }
+    /// As [`Socket::receive`], into memory that is not registered.
+    pub async fn receive_plain(&self, mut buffer: Vec<u8>, range: Range<usize>) -> (io::Result<usize>, Vec<u8>) {
+        assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
+        let place = &mut buffer[range];
+        let entry = opcode::Recv::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32);
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
-    /// As [`Socket::write_fixed`], from memory that is not registered.
-    pub async fn write(&self, slice: Slice<Vec<u8>>) -> BufResult<usize, Slice<Vec<u8>>> {
-        match self {
-            Socket::Tcp { stream, .. } => stream.write(slice).submit().await,
-            Socket::Unix(stream) => stream.write(slice).submit().await,
-        }
+    /// As [`Socket::send`], from memory that is not registered. It waits.
+    pub async fn send_plain(&self, buffer: Vec<u8>, range: Range<usize>) -> (io::Result<usize>, Vec<u8>) {
+        let place = &buffer[range];
+        let entry = opcode::Send::new(types::Fd(self.fd()), place.as_ptr(), place.len() as u32).flags(NO_SIGNAL);
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
-    /// Wait until the socket is ready for `events` ([`READABLE`], [`WRITABLE`]), holding no buffer.
-    ///
-    /// # Errors
-    /// `ECANCELED` after [`Socket::cancel`].
-    pub async fn ready(&self, events: u32) -> io::Result<()> {
-        submit(opcode::PollAdd::new(types::Fd(self.fd()), events).build()).await.map(|_| ())
-    }
-
-    /// End whatever operation waits on this socket: it completes with `ECANCELED` and brings its buffer back.
+    /// End the receive or send that waits on this socket: it completes with `ECANCELED` and brings its buffer back.
     pub async fn cancel(&self) {
         // Nothing to cancel is fine: it has just completed.
-        let _ = submit(opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(self.fd())).all()).build()).await;
+        let _ = submit(opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(self.fd()))).build()).await;
     }
 
     /// As `shutdown(2)`: a pending receive or send ends.
@@ -105,19 +95,36 @@ impl Socket {
 
     /// The descriptor.
     pub fn fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Socket::Tcp { stream, .. } => stream.as_raw_fd(),
-            Socket::Unix(stream) => stream.as_raw_fd(),
+            Socket::Tcp { stream, .. } => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
         }
     }
 }
 
-/// Wait until a listening socket has a connection to accept.
+/// Wait until there is something to accept from a listening socket, or to read of an epoll instance.
 ///
 /// # Errors
 /// What the ring says.
 pub async fn readable(fd: RawFd) -> io::Result<()> {
     submit(opcode::PollAdd::new(types::Fd(fd), READABLE).build()).await.map(|_| ())
+}
+
+async fn submit(entry: squeue::Entry) -> io::Result<i32> {
+    UnsubmittedOneshot::new((), Plain, entry).submit().await
+}
+
+fn result(entry: &cqueue::Entry) -> io::Result<i32> {
+    match entry.result() {
+        code if code < 0 => Err(io::Error::from_raw_os_error(-code)),
+        code => Ok(code),
+    }
 }
 
 /// The plain result of an operation.
@@ -128,13 +135,24 @@ impl OneshotOutputTransform for Plain {
     type StoredData = ();
 
     fn transform_oneshot_output(self, (): (), entry: cqueue::Entry) -> io::Result<i32> {
-        match entry.result() {
-            code if code < 0 => Err(io::Error::from_raw_os_error(-code)),
-            code => Ok(code),
-        }
+        result(&entry)
     }
 }
 
-async fn submit(entry: squeue::Entry) -> io::Result<i32> {
-    UnsubmittedOneshot::new((), Plain, entry).submit().await
+/// How many bytes an operation moved, and its buffer.
+struct WithBuffer<B>(PhantomData<B>);
+
+impl<B> WithBuffer<B> {
+    fn new() -> WithBuffer<B> {
+        WithBuffer(PhantomData)
+    }
+}
+
+impl<B: 'static> OneshotOutputTransform for WithBuffer<B> {
+    type Output = (io::Result<usize>, B);
+    type StoredData = B;
+
+    fn transform_oneshot_output(self, buffer: B, entry: cqueue::Entry) -> Self::Output {
+        (result(&entry).map(|count| count as usize), buffer)
+    }
 }

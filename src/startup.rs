@@ -20,6 +20,7 @@ pub use memory::{MemoryPlan, Part};
 
 use crate::config::{ByteCount, Config};
 use crate::host::Host;
+use crate::journal::recovery::RecoveryError;
 use crate::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFER_COUNT_MAX, FIXED_BUFFER_COUNT_MIN};
 
 /// The oldest kernel that has what the rings are set up with: `IORING_SETUP_SINGLE_ISSUER` came with Linux 6.0.
@@ -117,30 +118,38 @@ pub enum StartError {
         error: io::Error,
     },
     /// Somebody else listens there.
-    #[error("{address} is taken by another program. Stop that one, or choose another --port")]
+    #[error("{address} is taken by another program. Stop that one, or choose another --{flag}")]
     PortTaken {
         /// Where the server was to listen.
         address: SocketAddr,
+        /// The flag that names the port, without dashes.
+        flag: &'static str,
     },
     /// Ports below 1024 are privileged.
     #[error(
-        "this user may not listen on {address}. Choose a --port of 1024 or more, or grant CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit)"
+        "this user may not listen on {address}. Choose a --{flag} of 1024 or more, or grant CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit)"
     )]
     PortForbidden {
         /// Where the server was to listen.
         address: SocketAddr,
+        /// As above.
+        flag: &'static str,
     },
     /// The machine does not have the address.
-    #[error("this machine has no address {}. Give one of its own to --bind (`ip address` lists them)", address.ip())]
+    #[error("this machine has no address {}. Give one of its own to --{} (`ip address` lists them)", address.ip(), bind_flag(flag))]
     AddressUnavailable {
         /// Where the server was to listen.
         address: SocketAddr,
+        /// As above.
+        flag: &'static str,
     },
     /// Listening failed for another reason.
-    #[error("cannot listen on {address}: {error}. Check --bind and --port")]
+    #[error("cannot listen on {address}: {error}. Check --{} and --{flag}", bind_flag(flag))]
     Listen {
         /// Where the server was to listen.
         address: SocketAddr,
+        /// As above.
+        flag: &'static str,
         /// What the kernel said.
         error: io::Error,
     },
@@ -196,6 +205,36 @@ pub enum StartError {
         /// What the machine or the control group has.
         memory_bytes: u64,
     },
+    /// Another server has the data directory.
+    #[error("the directory {} is used by another server. Stop that one, or choose another --dir", path.display())]
+    DataTaken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The data directory cannot be made, read or written.
+    #[error("the data directory {} cannot be used: {error}. Let this user write it, or choose another --dir; with --appendonly no the counters live in memory only", path.display())]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// What is in the data directory cannot be used as it is.
+    #[error("{}: {error}. {}", path.display(), data_remedy(error))]
+    DataDamaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        error: RecoveryError,
+    },
+    /// What is no server cannot go on.
+    #[error("{problem}. {remedy}")]
+    Stopped {
+        /// What is in the way.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// Something else that starting needs.
     #[error("cannot {doing}: {error}. {remedy}")]
     Other {
@@ -206,6 +245,16 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+fn data_remedy(error: &RecoveryError) -> &'static str {
+    match error {
+        RecoveryError::Damaged(damage) if damage.file.starts_with("journal") => {
+            "Bring the file back from a copy; or start once with --recover, which drops what lies at and behind that place"
+        }
+        RecoveryError::Io { .. } => "Let this user read it",
+        _ => "Bring the file back from a copy, or choose another --dir to start without these counters",
+    }
 }
 
 impl StartError {
@@ -234,15 +283,20 @@ pub fn classify_ring_error(error: io::Error, host: &Host) -> StartError {
     }
 }
 
-/// Why `address` could not be listened on (bind(2), ip(7)).
-pub fn classify_bind_error(error: io::Error, address: SocketAddr) -> StartError {
+/// Why `address` could not be listened on (bind(2), ip(7)). `flag` names its port.
+pub fn classify_bind_error(error: io::Error, address: SocketAddr, flag: &'static str) -> StartError {
     match errno(&error) {
-        Some(Errno::ADDRINUSE) => StartError::PortTaken { address },
-        Some(Errno::ACCESS | Errno::PERM) => StartError::PortForbidden { address },
-        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => StartError::AddressUnavailable { address },
+        Some(Errno::ADDRINUSE) => StartError::PortTaken { address, flag },
+        Some(Errno::ACCESS | Errno::PERM) => StartError::PortForbidden { address, flag },
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => StartError::AddressUnavailable { address, flag },
         Some(Errno::MFILE | Errno::NFILE) => StartError::DescriptorsUsedUp { error },
-        _ => StartError::Listen { address, error },
+        _ => StartError::Listen { address, flag, error },
     }
+}
+
+/// The flag of the address that goes with that of a port.
+fn bind_flag(port_flag: &str) -> &'static str {
+    if port_flag == "metrics-port" { "metrics-bind" } else { "bind" }
 }
 
 /// Why the Unix socket at `path` could not be listened on (unix(7)).

@@ -13,6 +13,7 @@ use crate::latency::{Event, Latency, Percentiles, STAGE_COUNT, Stage};
 use crate::limits::SLOWLOG_COUNT_MAX;
 use crate::server::Live;
 use crate::session::{Calls, ErrorReply, Window};
+use crate::shard::Eviction;
 
 /// Error codes (`ERR`, `OOM` …) that are counted each; others are only in the sum.
 pub const ERROR_CODE_COUNT_MAX: usize = 128;
@@ -110,6 +111,8 @@ pub struct Report {
     pub miss_count: u64,
     /// Counters that expired.
     pub expired_count: u64,
+    /// Changes that no snapshot has.
+    pub change_count: u64,
     /// See [`Stats`].
     pub command_count: u64,
     /// See [`Stats`].
@@ -136,12 +139,14 @@ pub struct Report {
     pub client_count: u64,
     /// Bytes that waiting connections have left over.
     pub parked_bytes: u64,
-    /// Clients that had to go for others.
-    pub evicted_count: u64,
+    /// Connections that have left something over: a request that is not finished, replies that are not read.
+    pub stalled_count: u64,
+    /// Clients that had to go for others, by the number of the [`Eviction`].
+    pub evicted_counts: [u64; Eviction::ALL.len()],
     /// Longest unparsed input of a client, in bytes.
     pub input_bytes_max: u64,
-    /// Clients that a pause or another shard keeps waiting.
-    pub watching_count: u64,
+    /// Processor time of the threads, in nanoseconds.
+    pub cpu_ns: u64,
     /// By the command's index.
     pub commands: Vec<CommandStats>,
     /// Error replies by their code.
@@ -150,6 +155,8 @@ pub struct Report {
     pub latencies: Vec<(usize, Percentiles)>,
     /// The same by stage.
     pub stages: [Percentiles; STAGE_COUNT],
+    /// By stage, where somebody asked for it: how many took at most so many nanoseconds, for each bound that adds some.
+    pub stage_buckets: [Vec<(u64, u64)>; STAGE_COUNT],
 }
 
 impl Stats {
@@ -345,6 +352,7 @@ impl Report {
         self.hit_count += other.hit_count;
         self.miss_count += other.miss_count;
         self.expired_count += other.expired_count;
+        self.change_count += other.change_count;
         self.command_count += other.command_count;
         self.error_count += other.error_count;
         self.connection_count += other.connection_count;
@@ -358,9 +366,12 @@ impl Report {
         self.queue_bytes += other.queue_bytes;
         self.client_count += other.client_count;
         self.parked_bytes += other.parked_bytes;
-        self.evicted_count += other.evicted_count;
+        self.stalled_count += other.stalled_count;
+        for (sum, count) in self.evicted_counts.iter_mut().zip(other.evicted_counts) {
+            *sum += count;
+        }
         self.input_bytes_max = self.input_bytes_max.max(other.input_bytes_max);
-        self.watching_count += other.watching_count;
+        self.cpu_ns += other.cpu_ns;
         self.commands.resize(SPEC_COUNT, CommandStats::default());
         for (sum, command) in self.commands.iter_mut().zip(&other.commands) {
             sum.call_count += command.call_count;
@@ -371,6 +382,11 @@ impl Report {
         for (code, count) in &other.errors {
             *self.errors.entry(code.clone()).or_default() += count;
         }
+    }
+
+    /// Clients that had to go for others, whatever the reason.
+    pub fn evicted_count(&self) -> u64 {
+        self.evicted_counts.iter().sum()
     }
 
     /// The commands that somebody has tried to call, each with its name.

@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod keys;
 mod latency;
+mod save;
 mod settings;
 mod transaction;
 
@@ -133,9 +134,10 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         }
         Task::Reset => transaction::reset(place, out).await,
         Task::Info(sections) => {
-            let mut report = report(place).await;
+            let shards = reports(place).await;
+            let mut report = sum(&shards);
             latency::report(place, &sections, &mut report).await;
-            let text = info::render(&sections, &shard.shared, &report);
+            let text = info::render(&sections, &shard.shared, &report, &shards);
             encode::verbatim(out, "txt", &text, place.resp3());
         }
         Task::ClientList(filter) => clients::list(place, filter, out).await,
@@ -188,12 +190,18 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         Task::LatencyReset(events) => latency::reset(place, events, out).await,
         Task::LatencyDoctor => latency::doctor(place, out).await,
         Task::MemoryStats => {
-            let report = report(place).await;
+            let report = sum(&reports(place).await);
             info::memory_stats(&shard.shared, &report, place.resp3(), out);
         }
         Task::MemoryDoctor => {
-            let report = report(place).await;
+            let report = sum(&reports(place).await);
             encode::verbatim(out, "txt", &info::memory_doctor(&shard.shared, &report), place.resp3());
+        }
+        Task::Save => save::save(place, out).await,
+        Task::BeginSave { rewrite } => save::begin(place, rewrite, out),
+        Task::LastSave => {
+            let last_save_s = shard.shared.journals.as_ref().map_or(0, |journals| journals.last_save_s());
+            encode::integer(out, last_save_s);
         }
         Task::Shutdown { abort: true } => encode::error(out, "ERR No shutdown in progress."),
         Task::Shutdown { abort: false } => shard.shared.stop(),
@@ -204,19 +212,20 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
     }
 }
 
-/// What all shards tell about themselves, added up.
-async fn report(place: Place<'_>) -> Report {
+/// What each shard tells about itself.
+async fn reports(place: Place<'_>) -> Vec<Report> {
+    let mut reports = Vec::with_capacity(place.shard_count());
+    let each = |answer| {
+        let Answer::Report(report) = answer else { unreachable!("it was asked for") };
+        reports.push(*report);
+    };
+    place.ask_all(|| Ask::Report, each).await;
+    reports
+}
+
+fn sum(reports: &[Report]) -> Report {
     let mut sum = Report::default();
-    place
-        .ask_all(
-            || Ask::Report,
-            |answer| {
-                if let Answer::Report(report) = answer {
-                    sum.add(&report)
-                }
-            },
-        )
-        .await;
+    reports.iter().for_each(|report| sum.add(report));
     sum
 }
 

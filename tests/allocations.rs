@@ -190,6 +190,7 @@ fn two_million_increments_move_no_memory() {
     const GROWTH_BYTES_MAX: u64 = 64 * 1_024;
     let mut command = Command::new(env!("CARGO_BIN_EXE_tallyring"));
     command.args(["serve", "--port", "0", "--bind", "127.0.0.1", "--threads", "2", "--pin", "none"]);
+    command.args(["--appendonly", "no"]);
     let mut process = Process::spawn(command);
     let address = ("127.0.0.1", port(&mut process));
     let connection = TcpStream::connect(address).expect("the server listens");

@@ -53,3 +53,33 @@ fn an_unknown_key_is_named_with_its_line() {
     assert!(text.contains("tallyring.toml:2: unknown key `prot`"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 }
+
+#[test]
+fn the_doctor_tells_by_text_json_and_exit_code() {
+    let here = tallyring(&["doctor", "--json", "--skip", "virtual-machine,swap"]);
+    assert!(matches!(here.status.code(), Some(0 | 3 | 4)), "{}", stderr(&here));
+    let findings: serde_json::Value = serde_json::from_slice(&here.stdout).unwrap();
+    let named = |name: &str| findings.as_array().unwrap().iter().any(|finding| finding["name"] == name);
+    assert!(named("memlock") && !named("swap"));
+
+    let nowhere = tempfile::tempdir().unwrap();
+    let nowhere = tallyring(&["doctor", "--root", nowhere.path().to_str().unwrap(), "--bind", "0.0.0.0"]);
+    let text = String::from_utf8(nowhere.stdout).unwrap();
+    assert_eq!(nowhere.status.code(), Some(0), "{text}");
+    assert!(text.contains("\n0 must, 0 should, "), "{text}");
+    assert!(text.ends_with(" unknown, 0 ok\n"), "{text}");
+
+    for (arguments, said) in [
+        (
+            &["doctor", "--skip", "nosuch"][..],
+            "tallyring: --skip names \"nosuch\", which is no check. Choose from kernel, ",
+        ),
+        (&["doctor", "--pid", "4194305"], "tallyring: --pid 4194305 is no process here. "),
+        (&["doctor", "--buffers", "1"], "tallyring: --buffers 1 is out of range"),
+        (&["doctor", "--config", "/nonexistent"], "tallyring: cannot read the configuration file /nonexistent"),
+    ] {
+        let output = tallyring(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with(said), "{}", stderr(&output));
+    }
+}

@@ -86,8 +86,10 @@ impl Peer {
     fn arguments(self, port: u16, core: usize, directory: &Path) -> Vec<String> {
         let directory = directory.display();
         let line = match self {
-            Peer::Ours => format!("serve --threads 1 --pin {core} --port {port}"),
-            Peer::OursBusy => format!("serve --threads 1 --pin {core} --port {port} --busy-poll always"),
+            Peer::Ours => format!("serve --threads 1 --pin {core} --port {port} --appendonly no"),
+            Peer::OursBusy => {
+                format!("serve --threads 1 --pin {core} --port {port} --appendonly no --busy-poll always")
+            }
             Peer::Bare => format!("{BARE} {port}"),
             Peer::Redis | Peer::Redis8 => {
                 format!("--bind 127.0.0.1 --port {port} --appendonly no --io-threads 1 --dir {directory} --save")

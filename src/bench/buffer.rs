@@ -7,7 +7,6 @@ use std::io;
 use std::ops::{Deref, DerefMut, Range};
 
 use bytes::BytesMut;
-use tokio_uring::buf::BoundedBuf;
 use tokio_uring::buf::fixed::{FixedBuf, FixedBufRegistry};
 
 use crate::limits::FIXED_BUFFER_COUNT_MAX;
@@ -49,12 +48,12 @@ impl Buffer {
     pub async fn receive(self, socket: &Socket, part: Range<usize>) -> (io::Result<usize>, Buffer) {
         match self {
             Buffer::Fixed(buffer) => {
-                let (result, slice) = socket.read_fixed(buffer.slice(part)).await;
-                (result, Buffer::Fixed(slice.into_inner()))
+                let (result, buffer) = socket.receive(buffer, part).await;
+                (result, Buffer::Fixed(buffer))
             }
             Buffer::Plain(buffer) => {
-                let (result, slice) = socket.read(buffer.slice(part)).await;
-                (result, Buffer::Plain(slice.into_inner()))
+                let (result, buffer) = socket.receive_plain(buffer, part).await;
+                (result, Buffer::Plain(buffer))
             }
         }
     }
@@ -64,12 +63,12 @@ impl Buffer {
         while !part.is_empty() {
             let (result, buffer) = match self {
                 Buffer::Fixed(buffer) => {
-                    let (result, slice) = socket.write_fixed(buffer.slice(part.clone())).await;
-                    (result, Buffer::Fixed(slice.into_inner()))
+                    let (result, buffer) = socket.send(buffer, part.clone(), true).await;
+                    (result, Buffer::Fixed(buffer))
                 }
                 Buffer::Plain(buffer) => {
-                    let (result, slice) = socket.write(buffer.slice(part.clone())).await;
-                    (result, Buffer::Plain(slice.into_inner()))
+                    let (result, buffer) = socket.send_plain(buffer, part.clone()).await;
+                    (result, Buffer::Plain(buffer))
                 }
             };
             self = buffer;

@@ -89,7 +89,7 @@ async fn accept(listener: TcpListener, expected: Expected, ended: Arc<AtomicBool
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
                 let local = peer;
-                let socket = Socket::Tcp { stream: tokio_uring::net::TcpStream::from_std(stream), peer, local };
+                let socket = Socket::Tcp { stream, peer, local };
                 let mut buffers = buffer::allocate_plain(2, BUFFER_BYTES).into_iter();
                 let mut buffer = || buffers.next().expect("there are two");
                 tokio_uring::spawn(answer(socket, expected, buffer(), buffer()));

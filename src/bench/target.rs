@@ -225,9 +225,9 @@ impl Stream {
         Ok(match self {
             Stream::Tcp(stream) => {
                 let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-                Socket::Tcp { stream: tokio_uring::net::TcpStream::from_std(stream), peer, local }
+                Socket::Tcp { stream, peer, local }
             }
-            Stream::Unix(stream) => Socket::Unix(tokio_uring::net::UnixStream::from_std(stream)),
+            Stream::Unix(stream) => Socket::Unix(stream),
         })
     }
 }

@@ -13,6 +13,7 @@ mod introspection;
 mod keys;
 mod latency;
 pub mod mistake;
+mod plain;
 mod server;
 pub mod spec;
 mod strings;
@@ -25,6 +26,7 @@ mod transactions;
 use std::borrow::Cow;
 
 pub use docs::reference_markdown;
+pub use plain::{Plain, PlainSpec, plain};
 pub use spec::{InTransaction, Keys, Spec, flag};
 pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, lookup, lookup_full, subcommand};
 pub use task::{Bytes, ClientFilter, ClusterView, Task};

@@ -76,6 +76,30 @@ pub fn memory_doctor(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
     Ok(Task::MemoryDoctor)
 }
 
+/// `SAVE`.
+pub fn save(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::Save)
+}
+
+/// `BGSAVE [SCHEDULE]`.
+pub fn bgsave(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    match call.count() {
+        1 => Ok(Task::BeginSave { rewrite: false }),
+        2 if is(call.arg(1), "SCHEDULE") => Ok(Task::BeginSave { rewrite: false }),
+        _ => Err(Fault::Syntax.into()),
+    }
+}
+
+/// `BGREWRITEAOF`.
+pub fn bgrewriteaof(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::BeginSave { rewrite: true })
+}
+
+/// `LASTSAVE`.
+pub fn lastsave(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::LastSave)
+}
+
 /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`.
 pub fn shutdown(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     let (mut save, mut nosave, mut hurry, mut abort) = (false, false, false, false);

@@ -128,12 +128,13 @@ pub mod flag {
     /// Refused in a transaction.
     pub const NO_MULTI: u32 = 1 << 10;
     pub const ALLOW_BUSY: u32 = 1 << 11;
+    pub const NO_ASYNC_LOADING: u32 = 1 << 12;
     /// In a transaction it is executed, not queued.
     pub const IMMEDIATE: u32 = 1 << 16;
 }
 
 /// In the order in which Redis shows them.
-const FLAG_NAMES: [(u32, &str); 12] = [
+const FLAG_NAMES: [(u32, &str); 13] = [
     (flag::WRITE, "write"),
     (flag::READONLY, "readonly"),
     (flag::DENYOOM, "denyoom"),
@@ -144,6 +145,7 @@ const FLAG_NAMES: [(u32, &str); 12] = [
     (flag::SKIP_SLOWLOG, "skip_slowlog"),
     (flag::FAST, "fast"),
     (flag::NO_AUTH, "no_auth"),
+    (flag::NO_ASYNC_LOADING, "no_async_loading"),
     (flag::NO_MULTI, "no_multi"),
     (flag::ALLOW_BUSY, "allow_busy"),
 ];

@@ -63,6 +63,23 @@ pub fn lookup_full(name: &[u8]) -> Option<&'static Spec> {
     }
 }
 
+/// The index of the command with this name, in lower case.
+pub(super) const fn index_of(name: &str) -> u16 {
+    let mut index = 0;
+    while index < COMMAND_COUNT {
+        let (known, name) = (JOINED[index].name.as_bytes(), name.as_bytes());
+        let mut same_count = 0;
+        while same_count < known.len() && same_count < name.len() && known[same_count] == name[same_count] {
+            same_count += 1;
+        }
+        if same_count == known.len() && same_count == name.len() {
+            return index as u16;
+        }
+        index += 1;
+    }
+    panic!("no command has this name")
+}
+
 static COMMANDS: [Spec; COMMAND_COUNT] = {
     let mut commands = JOINED;
     let mut index = 0;

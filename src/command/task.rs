@@ -130,7 +130,7 @@ pub enum Task {
     ConfigResetStat,
     /// `TIME`.
     Time,
-    /// `LASTSAVE` and others that need only the clock are not in this table; `SLOWLOG GET [count]`, -1 for all.
+    /// `SLOWLOG GET [count]`, -1 for all.
     SlowlogGet(i64),
     /// `SLOWLOG LEN`.
     SlowlogLen,
@@ -150,6 +150,15 @@ pub enum Task {
     MemoryStats,
     /// `MEMORY DOCTOR`.
     MemoryDoctor,
+    /// `SAVE`.
+    Save,
+    /// `BGSAVE`, `BGREWRITEAOF`.
+    BeginSave {
+        /// `BGREWRITEAOF`: the same in other words.
+        rewrite: bool,
+    },
+    /// `LASTSAVE`.
+    LastSave,
     /// `SHUTDOWN`. Answered only with an error; else the server stops.
     Shutdown {
         /// `ABORT`: there is never one in progress to abort.

@@ -8,7 +8,7 @@ use crate::cli::{self, Cli, Invocation};
 use crate::host::Limit;
 
 /// Every option with two values, as the flag takes them and as TOML.
-const SAMPLES: [(&str, [&str; 2], [&str; 2]); 24] = [
+const SAMPLES: [(&str, [&str; 2], [&str; 2]); 32] = [
     ("bind", ["10.0.0.1,::1", "127.0.0.2"], ["[\"10.0.0.1\", \"::1\"]", "\"127.0.0.2\""]),
     ("port", ["0", "7000"], ["0", "7000"]),
     ("unixsocket", ["/run/a.sock", "/run/b.sock"], ["\"/run/a.sock\"", "\"/run/b.sock\""]),
@@ -16,12 +16,20 @@ const SAMPLES: [(&str, [&str; 2], [&str; 2]); 24] = [
     ("tcp-backlog", ["5", "6"], ["5", "6"]),
     ("tcp-keepalive", ["0", "60"], ["0", "60"]),
     ("cluster-enabled", ["yes", "no"], ["\"yes\"", "false"]),
+    ("metrics-port", ["0", "9121"], ["0", "9121"]),
+    ("metrics-bind", ["10.0.0.1,::1", "127.0.0.2"], ["[\"10.0.0.1\", \"::1\"]", "\"127.0.0.2\""]),
     ("threads", ["auto", "3"], ["\"auto\"", "3"]),
     ("pin", ["none", "3"], ["\"none\"", "3"]),
     ("busy-poll", ["always", "50"], ["\"always\"", "50"]),
     ("maxmemory", ["1gb", "1048576"], ["\"1gb\"", "1048576"]),
     ("buffers", ["auto", "64"], ["\"auto\"", "64"]),
     ("maxmemory-clients", ["1gb", "1048576"], ["\"1gb\"", "1048576"]),
+    ("appendonly", ["yes", "no"], ["\"yes\"", "false"]),
+    ("dir", ["/var/lib/a b", "c"], ["\"/var/lib/a b\"", "\"c\""]),
+    ("appendfsync", ["always", "no"], ["\"always\"", "\"no\""]),
+    ("auto-aof-rewrite-percentage", ["0", "200"], ["0", "200"]),
+    ("auto-aof-rewrite-min-size", ["1mb", "2000"], ["\"1mb\"", "2000"]),
+    ("recover", ["yes", "no"], ["\"yes\"", "false"]),
     ("requirepass", ["a b", "c"], ["\"a b\"", "\"c\""]),
     ("enable-debug-command", ["yes", "no"], ["\"yes\"", "false"]),
     ("maxclients", ["1", "2"], ["1", "2"]),

@@ -186,6 +186,39 @@ impl FromStr for YesNo {
     }
 }
 
+/// When a change is on the disk for certain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before it is acknowledged.
+    Always,
+    /// At most a second and one sync later.
+    #[default]
+    Everysec,
+    /// When the kernel writes it.
+    No,
+}
+
+impl AppendFsync {
+    /// Its name in redis.conf.
+    pub fn name(self) -> &'static str {
+        match self {
+            AppendFsync::Always => "always",
+            AppendFsync::Everysec => "everysec",
+            AppendFsync::No => "no",
+        }
+    }
+}
+
+impl FromStr for AppendFsync {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AppendFsync, String> {
+        let all = [AppendFsync::Always, AppendFsync::Everysec, AppendFsync::No];
+        let named = all.into_iter().find(|choice| choice.name() == text);
+        named.ok_or_else(|| format!("\"{text}\" is not one of always, everysec, no"))
+    }
+}
+
 /// How much is logged. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {

@@ -7,17 +7,15 @@
 //! when buffers run short: what the buffers held is parked, and the connection is idle again. So no client can keep
 //! from others what they all need.
 
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use tokio_uring::buf::BoundedBuf;
-use tokio_uring::buf::fixed::FixedBuf;
-
+use super::io::{Io, allow};
 use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
 use crate::command::{Env, Task};
+use crate::journal::shared::Journals;
 use crate::latency::{Event, Stage};
 use crate::limits::{
     FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
@@ -34,37 +32,12 @@ const ROOM_BYTES_MIN: usize = SHORT_REPLY_BYTES_MAX + WINDOW_ITEM_COUNT_MAX / 4 
 
 /// Why a connection is no longer at work.
 #[derive(Clone, Copy, Debug)]
-enum Rest {
+pub(super) enum Rest {
     /// It waits; `waiting` says for what.
     Idle(Waiting),
     /// It has ended.
     Over,
 }
-
-/// What a worker holds for its connection.
-#[derive(Default)]
-struct Io {
-    input: Option<FixedBuf>,
-    /// Received bytes in `input`.
-    received: usize,
-    /// Consumed bytes in `input`.
-    consumed: usize,
-    output: Option<FixedBuf>,
-    /// Encoded bytes in `output`.
-    encoded: usize,
-    /// The commands whose replies have not been sent: recorded when they are.
-    calls: [Option<Calls>; KIND_COUNT_MAX],
-    /// How many replies have not been sent, those of the commands that found no place among `calls` too.
-    unsent_count: u64,
-    /// When the batch was received.
-    batch: Moment,
-    /// When the last of the replies was encoded, in the shard's nanoseconds.
-    encoded_ns: u64,
-}
-
-/// Kinds of commands that are told apart in one send. More of them are recorded when they are encoded, as if their
-/// replies took no time to send.
-const KIND_COUNT_MAX: usize = 8;
 
 /// The task of a worker: take over connections that are ready, one after the other, for as long as the shard runs.
 pub async fn work(shard: Rc<Shard>, worker: usize) {
@@ -82,6 +55,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
         match rest {
             Rest::Idle(waiting) => {
                 connection.wait_for(waiting);
+                shard.keep_within_store();
                 connection.set_worked(Ok(()));
             }
             Rest::Over => connection.set_worked(Err(Over)),
@@ -92,7 +66,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
 impl Connection {
     /// Work until there is a reason not to.
     async fn work(&self, io: &mut Io) -> Result<std::convert::Infallible, Rest> {
-        let Parked { input, output } = self.unpark();
+        let Parked { input, output, .. } = self.unpark();
         if !output.is_empty() {
             // What is not sent this time is parked again, with the input.
             self.send_parked(io, &input, output).await?;
@@ -109,7 +83,7 @@ impl Connection {
             let received_bytes = self.receive(io).await?;
             self.process(io).await?;
             let must_wait = self.must_wait(received_bytes);
-            if must_wait || (io.received == 0 && !self.shard.buffers.are_plenty()) {
+            if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
                 return Err(self.park_all(io, Vec::new(), Waiting::Readable));
             }
         }
@@ -130,7 +104,7 @@ impl Connection {
         } else if shard.long_batches.is_awaited() {
             return true;
         }
-        shard.has_jobs()
+        shard.lacks_workers()
     }
 
     /// Receive once, behind the bytes that are there already. Answers how many bytes came.
@@ -150,9 +124,9 @@ impl Connection {
                 true => FIXED_BUFFER_BYTES,
                 false => FIXED_BUFFER_BYTES.min(io.received + LONG_BATCH_BYTES_MIN),
             };
-            let (result, slice) = self.socket.read_fixed(buffer.slice(io.received..end)).await;
+            let (result, buffer) = self.socket.receive(buffer, io.received..end).await;
             self.waiting.set(Waiting::AtWork);
-            io.input = Some(slice.into_inner());
+            io.input = Some(buffer);
             match result {
                 Ok(0) => return Err(Rest::Over),
                 Ok(received_bytes) => {
@@ -238,6 +212,8 @@ impl Connection {
     fn parse(&self, io: &mut Io, turn: &mut Turn, live: &Live) -> Status {
         let shard = &*self.shard;
         let now_ms = io.batch.unix_ms;
+        let counters = &shard.counters.borrow();
+        let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
         let around = Surroundings {
             env: Env {
                 password: live.requirepass.as_deref().map(str::as_bytes),
@@ -246,8 +222,10 @@ impl Connection {
             },
             map: shard.map,
             seed: shard.seed,
+            counters,
             now_ms,
             writes_paused: shard.shared.pause(now_ms).is_some(),
+            writes_refused: writes_refused.as_deref(),
             queue_room_bytes: &shard.queue_room_bytes,
             direct: self.direct.then(|| Direct {
                 own: shard.index,
@@ -265,12 +243,16 @@ impl Connection {
     async fn answer(&self, io: &mut Io, turn: &mut Turn) {
         let shard = &*self.shard;
         let input = io.input.as_ref().expect("the window points into it");
+        // What is asked for comes while the clock is read and a buffer lent: that is all that one key can overlap with.
+        turn.window.prefetch(shard.index, &shard.counters.borrow());
         let started = shard.clock.now();
-        shard.execute(turn, input, io.batch.unix_ms, false).await;
+        turn.window.look_up(shard.index, &shard.counters.borrow());
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => shard.lend_buffer(Purpose::Send).await,
         };
+        shard.execute(turn, input, io.batch.unix_ms, false).await;
+        io.touched.insert_all(shard.take_touched(turn.waiter));
         let mut room = &mut buffer[io.encoded..];
         let room_bytes = room.len();
         turn.window.encode(&mut self.session.borrow_mut().totals, &mut room);
@@ -322,6 +304,7 @@ impl Connection {
             shard.large_replies.lend().await;
         }
         tasks::run(self, task, &mut turn, &mut reply).await;
+        io.touched.insert_all(shard.take_touched(turn.waiter));
         turn.window.clear(false, 0);
         shard.turns.give_back(turn);
         {
@@ -349,173 +332,5 @@ impl Connection {
             shard.large_replies.give_back(());
         }
         replied
-    }
-
-    /// Encode bytes that may be too many for the output buffer; what does not fit any more is sent.
-    async fn reply(&self, io: &mut Io, mut reply: Vec<u8>) -> Result<(), Rest> {
-        let mut encoded_bytes = 0;
-        while encoded_bytes < reply.len() {
-            encoded_bytes += self.append(io, &reply[encoded_bytes..]).await;
-            if encoded_bytes < reply.len() {
-                self.flush_before(io, &mut reply, &mut encoded_bytes).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Send what was parked; `input` is parked again with what is left of it, if something is.
-    async fn send_parked(&self, io: &mut Io, input: &[u8], mut output: Vec<u8>) -> Result<(), Rest> {
-        let mut sent_bytes = 0;
-        while sent_bytes < output.len() {
-            sent_bytes += self.append(io, &output[sent_bytes..]).await;
-            if let Err(rest) = self.flush_before(io, &mut output, &mut sent_bytes).await {
-                if matches!(rest, Rest::Idle(_)) {
-                    let Parked { output, .. } = self.unpark();
-                    self.park(input, output);
-                }
-                return Err(rest);
-            }
-        }
-        Ok(())
-    }
-
-    /// Copy what fits into the output buffer.
-    async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
-        let mut buffer = match io.output.take() {
-            Some(buffer) => buffer,
-            None => self.shard.lend_buffer(Purpose::Send).await,
-        };
-        let count = bytes.len().min(FIXED_BUFFER_BYTES - io.encoded);
-        buffer[io.encoded..][..count].copy_from_slice(&bytes[..count]);
-        io.encoded += count;
-        io.output = Some(buffer);
-        count
-    }
-
-    /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
-    async fn flush_before(&self, io: &mut Io, rest: &mut Vec<u8>, at: &mut usize) -> Result<(), Rest> {
-        match self.send(io).await {
-            Ok(()) => Ok(()),
-            Err(unsent) => {
-                let mut output = unsent?;
-                rest.drain(..*at);
-                output.append(rest);
-                Err(self.park_all(io, output, Waiting::Writable))
-            }
-        }
-    }
-
-    /// Send what is encoded.
-    async fn flush(&self, io: &mut Io) -> Result<(), Rest> {
-        match self.send(io).await {
-            Ok(()) => Ok(()),
-            Err(unsent) => Err(self.park_all(io, unsent?, Waiting::Writable)),
-        }
-    }
-
-    /// Send what is encoded, all of it, and give the buffer back. `Err(Ok(bytes))`: recalled, and so much is unsent.
-    async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
-        let shard = &*self.shard;
-        let Some(mut buffer) = io.output.take() else { return Ok(()) };
-        let mut sent_bytes = 0;
-        let mut now = None;
-        let mut outcome = Ok(());
-        while sent_bytes < io.encoded {
-            self.wait_for(Waiting::Send);
-            let (result, slice) = self.socket.write_fixed(buffer.slice(sent_bytes..io.encoded)).await;
-            self.waiting.set(Waiting::AtWork);
-            buffer = slice.into_inner();
-            match result {
-                Ok(count) if count > 0 => {
-                    sent_bytes += count;
-                    let moment = shard.clock.now();
-                    now = Some(moment);
-                    allow(&self.unsent_since_ns, count, moment.ns);
-                }
-                Err(error) if error.raw_os_error() == Some(CANCELED) && !self.is_ended() => {
-                    if self.unsent_since_ns.get() == 0 {
-                        self.unsent_since_ns.set(self.waiting_since_ns.get());
-                    }
-                    outcome = Err(Ok(buffer[sent_bytes..io.encoded].to_vec()));
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => {
-                    outcome = Err(Err(Rest::Over));
-                    break;
-                }
-            }
-        }
-        if outcome.is_ok() {
-            self.unsent_since_ns.set(0);
-        }
-        shard.buffers.give_back(buffer);
-        io.encoded = 0;
-        shard.stats.borrow_mut().sent_bytes += sent_bytes as u64;
-        if io.unsent_count > 0 {
-            let now = now.filter(|_| outcome.is_ok()).unwrap_or_else(|| shard.clock.now());
-            self.record_sent(io, now);
-        }
-        outcome
-    }
-
-    /// The replies that were encoded have been sent, or never will be.
-    fn record_sent(&self, io: &mut Io, now: Moment) {
-        let mut stats = self.shard.stats.borrow_mut();
-        let (send_ns, whole_ns) = (now.ns - io.encoded_ns, now.ns - io.batch.ns);
-        let slow = stats.is_slow_send(send_ns);
-        for calls in io.calls.iter_mut().map_while(Option::take) {
-            stats.record(calls, whole_ns);
-            if slow {
-                stats.note_slow(self, calls.command, &[], now.unix_ms, (Stage::Send, send_ns));
-            }
-        }
-        let unsent_count = std::mem::take(&mut io.unsent_count);
-        stats.latency.record_stage(Stage::Send, send_ns, unsent_count);
-        stats.latency.record_stage(Stage::Whole, whole_ns, unsent_count);
-    }
-
-    /// Answer what can be answered, then wait for the end of a pause.
-    async fn pause(&self, io: &mut Io, kind: PauseKind) -> Result<(), Rest> {
-        self.flush(io).await?;
-        Err(self.park_all(io, Vec::new(), Waiting::Pause(kind)))
-    }
-
-    /// Put everything aside and be idle.
-    fn park_all(&self, io: &mut Io, output: Vec<u8>, waiting: Waiting) -> Rest {
-        let input = match &io.input {
-            Some(buffer) => &buffer[io.consumed..io.received],
-            None => &[],
-        };
-        self.park(input, output);
-        Rest::Idle(waiting)
-    }
-}
-
-/// A client that moves is given time: what stalls is taken to have begun later, a second for each 16 KiB.
-fn allow(since_ns: &Cell<u64>, moved_bytes: usize, now_ns: u64) {
-    if since_ns.get() > 0 {
-        let allowed_ns = moved_bytes as u64 * (1_000_000_000 / FIXED_BUFFER_BYTES as u64);
-        since_ns.set((since_ns.get() + allowed_ns).min(now_ns));
-    }
-}
-
-impl Io {
-    /// Remember calls until they are sent. Those for which there is no place come back.
-    fn note(&mut self, calls: Calls) -> Option<Calls> {
-        for place in &mut self.calls {
-            match place {
-                Some(noted) if noted.command == calls.command => {
-                    noted.count += calls.count;
-                    return None;
-                }
-                Some(_) => {}
-                None => {
-                    *place = Some(calls);
-                    return None;
-                }
-            }
-        }
-        Some(calls)
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Source: the pages of the Redis commands; where they are silent, what redis-server 7.0.15 answers.
 
-use super::cell;
+use super::cell::{self, Added};
 use super::op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
-use super::{CHUNK_SHARE_BYTES, Counters, Found};
+use super::{CHUNK_SHARE_BYTES, Counters, Found, Hint};
 
 impl Counters {
     /// Carry out one operation.
@@ -18,20 +18,59 @@ impl Counters {
         }
     }
 
+    /// Carry out one operation on a key that was looked up in `epoch`.
+    ///
+    /// What comes most often, counting, reading and setting what is where it was expected and never expires, needs no
+    /// other lookup.
+    #[inline(always)]
+    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+        if epoch == self.epoch && hint != Hint::NONE {
+            let cell = self.cells.get_mut(hint.0);
+            match op {
+                Op::Add(amount) => {
+                    if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {
+                        self.watched.touch(key.bytes);
+                        self.changes.put(key, Entry { value, expires_at_ms: None });
+                        return Outcome::Int(value);
+                    }
+                }
+                Op::Get if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) => {
+                    self.stats.hits += 1;
+                    return Outcome::Value(cell::entry(cell).value);
+                }
+                Op::Set { value, deadline: Deadline::Clear, cond: Cond::Always, reply: SetReply::Ok }
+                    if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) && cell::set_value(cell, value) =>
+                {
+                    self.watched.touch(key.bytes);
+                    self.changes.put(key, Entry { value, expires_at_ms: None });
+                    return Outcome::Ok;
+                }
+                _ => {}
+            }
+        }
+        self.apply(key, op, now_ms)
+    }
+
     #[inline]
     fn add(&mut self, key: Key<'_>, amount: i64, now_ms: i64) -> Outcome {
         let Some(found) = self.find_live(key, now_ms) else {
             return outcome(self.create(key, Entry { value: amount, expires_at_ms: None }), Outcome::Int(amount));
         };
-        let cell = self.cells.get_mut(found.cell);
-        let entry = cell::entry(cell);
-        let Some(value) = entry.value.checked_add(amount) else { return Outcome::Fault(Fault::Overflow) };
-        if !cell::set_value(cell, value)
-            && let Err(fault) = self.reshape(key, found, Entry { value, ..entry })
-        {
-            return Outcome::Fault(fault);
-        }
+        let expires_at_ms = cell::expires_at_ms(self.cells.get(found.cell));
+        let value = match cell::add(self.cells.get_mut(found.cell), amount) {
+            Added::Sum(value) => value,
+            Added::Overflow => return Outcome::Fault(Fault::Overflow),
+            Added::Outgrown => {
+                let entry = self.entry_of(found);
+                let value = entry.value + amount;
+                if let Err(fault) = self.reshape(key, found, Entry { value, ..entry }) {
+                    return Outcome::Fault(fault);
+                }
+                value
+            }
+        };
         self.watched.touch(key.bytes);
+        self.changes.put(key, Entry { value, expires_at_ms });
         Outcome::Int(value)
     }
 
@@ -84,7 +123,10 @@ impl Counters {
     fn write(&mut self, key: Key<'_>, found: Option<Found>, entry: Entry, now_ms: i64) -> Result<(), Fault> {
         let gone = entry.expires_at_ms.is_some_and(|at_ms| now_ms > at_ms);
         match found {
-            Some(found) if gone => self.expire(key, found),
+            Some(found) if gone => {
+                self.stats.expired += 1;
+                self.delete(key, found);
+            }
             Some(found) => self.update(key, found, entry)?,
             None if gone => {
                 self.stats.expired += 1;

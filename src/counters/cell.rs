@@ -87,7 +87,85 @@ pub fn key(cell: &[u8]) -> &[u8] {
 /// Whether the cell's key is `bytes`.
 #[inline]
 pub fn has_key(cell: &[u8], bytes: &[u8]) -> bool {
-    key(cell) == bytes
+    let (start, len) = key_range(cell);
+    len == bytes.len() && same(&cell[start..][..len], bytes)
+}
+
+/// Whether two slices of one length are the same. Most keys are compared as two words at each end, without a call.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((bytes.first_chunk()?, bytes.last_chunk()?))
+    }
+    match one.len() {
+        8..=16 => ends::<8>(one) == ends::<8>(other),
+        17..=32 => ends::<16>(one) == ends::<16>(other),
+        _ => one == other,
+    }
+}
+
+/// What [`add`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// The sum is the new value.
+    Sum(i64),
+    /// The sum is no 64-bit integer. Nothing is changed.
+    Overflow,
+    /// The sum has outgrown the cell. Nothing is changed.
+    Outgrown,
+}
+
+/// Add to the value in place.
+#[inline]
+pub fn add(cell: &mut [u8], amount: i64) -> Added {
+    let (start, len) = key_range(cell);
+    add_at(cell[0], &mut cell[start + len..], amount)
+}
+
+/// The same if the cell is that of `key` and has no expiry, and the sum fits; else `None`. Most are found here, at the
+/// cost of one look at the head.
+#[inline]
+pub fn add_lasting(cell: &mut [u8], key: &[u8], amount: i64) -> Option<i64> {
+    let head = cell[0];
+    let place = lasting_value(head, &mut cell[1..], key)?;
+    match add_at(head, place, amount) {
+        Added::Sum(sum) => Some(sum),
+        Added::Overflow | Added::Outgrown => None,
+    }
+}
+
+/// What stands behind the key, if the cell is that of `key`, which is short, and has no expiry.
+#[inline]
+fn lasting_value<'a>(head: u8, behind_head: &'a mut [u8], key: &[u8]) -> Option<&'a mut [u8]> {
+    if key.len() >= usize::from(LEN_FOLLOWS) || head & (EXPIRY_FLAG | LEN_MASK) != key.len() as u8 {
+        return None;
+    }
+    let (name, place) = behind_head.split_at_mut_checked(key.len())?;
+    same(name, key).then_some(place)
+}
+
+#[inline(always)]
+fn add_at(head: u8, place: &mut [u8], amount: i64) -> Added {
+    macro_rules! add {
+        ($int:ty) => {{
+            let place = place.first_chunk_mut().expect("the value is as wide as the head says");
+            let Some(sum) = i64::from(<$int>::from_le_bytes(*place)).checked_add(amount) else {
+                return Added::Overflow;
+            };
+            let narrow = sum as $int;
+            if i64::from(narrow) != sum {
+                return Added::Outgrown;
+            }
+            *place = narrow.to_le_bytes();
+            Added::Sum(sum)
+        }};
+    }
+    match cell_width_log2(head) {
+        0 => add!(i8),
+        1 => add!(i16),
+        2 => add!(i32),
+        _ => add!(i64),
+    }
 }
 
 /// The value and the expiry.
@@ -97,10 +175,16 @@ pub fn entry(cell: &[u8]) -> Entry {
     Entry { value: value_at(cell, start + len), expires_at_ms: expires_at_ms(cell) }
 }
 
+/// Whether there is no expiry.
+#[inline]
+pub fn is_lasting(cell: &[u8]) -> bool {
+    cell[0] & EXPIRY_FLAG == 0
+}
+
 /// The expiry.
 #[inline]
 pub fn expires_at_ms(cell: &[u8]) -> Option<i64> {
-    if cell[0] & EXPIRY_FLAG == 0 {
+    if is_lasting(cell) {
         return None;
     }
     let bytes = cell.last_chunk::<EXPIRY_BYTES>().expect("a cell with an expiry holds one");
@@ -183,6 +267,43 @@ mod tests {
                     assert_eq!((key(&cell), entry(&cell)), (&name[..], written));
                     assert!(has_key(&cell, &name) && !has_key(&cell, b"another"));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_added_is_as_if_it_were_written() {
+        let edges =
+            [0, 1, -1, 100, -100, 127, -128, 300, 32_767, -32_768, 70_000, i64::from(i32::MAX), i64::MAX, i64::MIN];
+        for before in edges {
+            for amount in edges {
+                for expires_at_ms in [None, Some(9)] {
+                    let entry = |value| Entry { value, expires_at_ms };
+                    let shape = Shape::of(5, entry(before));
+                    let mut cell = vec![0; shape.cell_bytes()];
+                    write(&mut cell, shape, b"a key"[..5].as_ref(), entry(before));
+                    let mut twin = cell.clone();
+                    let expected = match before.checked_add(amount) {
+                        None => Added::Overflow,
+                        Some(sum) if set_value(&mut twin, sum) => Added::Sum(sum),
+                        Some(_) => Added::Outgrown,
+                    };
+                    assert_eq!(add(&mut cell, amount), expected, "{before} + {amount}");
+                    assert_eq!(cell, twin);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_told_apart_by_every_byte() {
+        for len in 0..70 {
+            let name: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            assert!(same(&name, &name.clone()));
+            for at in 0..len {
+                let mut other = name.clone();
+                other[at] ^= 0x40;
+                assert!(!same(&name, &other), "{len} bytes, another at {at}");
             }
         }
     }

@@ -13,6 +13,7 @@ pub use round::{Round, Step};
 
 use super::cell::{self, CELL_BYTES_MAX, Shape};
 use super::op::Entry;
+use super::prefetch::prefetch;
 
 /// A block is this long with the allocator's own header of 16 bytes.
 pub const BLOCK_COST_BYTES: usize = 16 * 1024;
@@ -206,6 +207,15 @@ impl Cells {
         let block = self.block(cell);
         let len = usize::from(block.cell_bytes);
         &block.cells[cell.index() * len..][..len]
+    }
+
+    /// Ask for the bytes of a cell, which may lie across two cache lines.
+    #[inline]
+    pub fn prefetch(&self, cell: CellRef) {
+        if let [first, .., last] = self.get(cell) {
+            prefetch(first);
+            prefetch(last);
+        }
     }
 
     /// The bytes of a cell, to write a value of the same shape.

@@ -14,6 +14,7 @@ use std::ops::Range;
 use super::cell;
 use super::cells::{CellRef, Cells};
 use super::hash::Seed;
+use super::prefetch::prefetch;
 use super::segment::{Segment, Spot};
 
 /// Counters a segment on average, at most.
@@ -96,31 +97,25 @@ impl Index {
         Some((Place { slot, segment: number as u32, spot }, cell))
     }
 
-    /// Read the first that a lookup will read.
+    /// Ask for the first that a lookup will read.
     #[inline]
-    pub fn warm_slot(&self, slot: u16) -> u32 {
-        self.slots[self.number(slot)].len
+    pub fn prefetch_slot(&self, slot: u16) {
+        if let Some(slot) = self.slots.get(self.number(slot)) {
+            prefetch(slot);
+        }
     }
 
-    /// Read the second, which only a slot of several segments has.
+    /// Ask for the next: the chunk.
     #[inline]
-    pub fn warm_segment(&self, slot: u16, hash: u64) -> usize {
-        let table = &self.slots[self.number(slot)];
-        let (number, _) = table.segment_of(hash);
-        table.segment(number).len()
-    }
-
-    /// Read the third.
-    #[inline]
-    pub fn warm_chunk(&self, slot: u16, hash: u64) -> u16 {
+    pub fn prefetch_chunk(&self, slot: u16, hash: u64) {
         let table = &self.slots[self.number(slot)];
         let (number, level) = table.segment_of(hash);
-        table.segment(number).warm(tag(hash, level))
+        table.segment(number).prefetch_home(tag(hash, level));
     }
 
-    /// The cell that a lookup will probably look at first.
-    #[inline]
-    pub fn first_with_tag(&self, slot: u16, hash: u64) -> Option<CellRef> {
+    /// The cell that a lookup will probably look at first, or [`CellRef::NONE`].
+    #[inline(always)]
+    pub fn first_with_tag(&self, slot: u16, hash: u64) -> CellRef {
         let table = &self.slots[self.number(slot)];
         let (number, level) = table.segment_of(hash);
         table.segment(number).first_with_tag(tag(hash, level))

@@ -6,7 +6,8 @@
 //! ```text
 //! Counters ─┬─ Index   a table a slot: hash → chunk of tags → cell            index.rs, segment.rs
 //!           ├─ Cells   packed cells in blocks of 16 KiB: key, value, expiry    cells.rs, cell.rs
-//!           └─ Watched the keys that transactions watch                        watch.rs
+//!           ├─ Watched the keys that transactions watch                        watch.rs
+//!           └─ Changes what the journal will write, if there is one            journal::changes
 //! ```
 //!
 //! A lookup reads a slot's header, one chunk and one cell. Every counter has one cell and one index entry, and nothing
@@ -19,11 +20,12 @@ mod cells;
 mod hash;
 mod index;
 mod op;
+mod prefetch;
 mod scan;
 mod segment;
 mod watch;
 
-use std::hint::black_box;
+use std::fmt;
 use std::ops::Range;
 
 use cell::Shape;
@@ -31,8 +33,11 @@ use cells::{CellRef, Cells, Moved, Round, Step};
 pub use hash::Seed;
 use index::{Index, Place};
 pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
+pub(crate) use prefetch::prefetch;
 pub use scan::cursor_slot;
 use watch::Watched;
+
+use crate::journal::changes::Changes;
 
 /// Counters of what happened to the counters, as `INFO stats` shows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,11 +55,24 @@ pub struct Counters {
     index: Index,
     cells: Cells,
     watched: Watched,
+    /// What is told of every change that is not the clock's: whoever replays the changes expires what has expired.
+    changes: Changes,
     seed: Seed,
     /// New counters need [`Counters::bytes`] to be below this, and to stay at or below it.
     bytes_max: u64,
     round: Round,
     stats: Stats,
+    /// Changes whenever a cell has moved or gone: what was looked up before holds no longer.
+    epoch: u64,
+}
+
+/// What [`Counters::look_up`] found: the cell that is probably a key's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint(CellRef);
+
+impl Hint {
+    /// Nothing was looked up, or nothing found.
+    pub const NONE: Hint = Hint(CellRef::NONE);
 }
 
 /// What `MEMORY USAGE` counts for an index entry: a tenth of a chunk, at the usual load.
@@ -67,6 +85,12 @@ struct Found {
     cell: CellRef,
 }
 
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("slots", &self.index.slots()).field("key_count", &self.key_count()).finish()
+    }
+}
+
 impl Counters {
     /// No counters yet, for the shard's slots. Keys come hashed with [`Seed::of_process`].
     pub fn new(slots: Range<u16>) -> Counters {
@@ -74,10 +98,12 @@ impl Counters {
             index: Index::new(slots),
             cells: Cells::default(),
             watched: Watched::default(),
+            changes: Changes::default(),
             seed: Seed::of_process(),
             bytes_max: u64::MAX,
             round: Round::default(),
             stats: Stats::default(),
+            epoch: 1,
         }
     }
 
@@ -85,6 +111,16 @@ impl Counters {
     /// Growth takes from it and shrinking gives back. Existing counters still count past it.
     pub fn set_room(&mut self, room_bytes: u64) {
         self.bytes_max = self.bytes().saturating_add(room_bytes);
+    }
+
+    /// Where changes are recorded.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Where changes are recorded.
+    pub fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.changes
     }
 
     /// How many counters there are, expired ones that nothing has touched yet included.
@@ -117,23 +153,39 @@ impl Counters {
         self.stats = Stats::default();
     }
 
-    /// Read what [`apply`](Counters::apply) of these keys will read, so that it is in the cache by then.
+    /// Ask for the first that a lookup in a slot will read, if the slot is this shard's.
     ///
-    /// Called for a batch of keys before it is applied, the batch's cache misses overlap: each pass reads one step
-    /// further along all the lookups. It changes nothing and promises nothing.
+    /// With [`prefetch_chunk`](Counters::prefetch_chunk) and [`look_up`](Counters::look_up) these are the steps of a
+    /// lookup. Taken one after the other for all keys of a batch, with other work between them where there is one key, the
+    /// cache misses overlap. None changes anything.
     #[inline]
-    pub fn warm<'a>(&self, keys: impl Iterator<Item = Key<'a>> + Clone) {
-        let slots = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_slot(key.slot));
-        black_box(slots);
-        let segments = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_segment(key.slot, key.hash));
-        black_box(segments);
-        let chunks = keys.clone().fold(0, |sum, key| sum ^ self.index.warm_chunk(key.slot, key.hash));
-        black_box(chunks);
-        let cells = keys.fold(0, |sum, key| {
-            let first = self.index.first_with_tag(key.slot, key.hash);
-            sum ^ first.map_or(0, |cell| self.cells.get(cell)[0])
-        });
-        black_box(cells);
+    pub fn prefetch_slot(&self, slot: u16) {
+        self.index.prefetch_slot(slot);
+    }
+
+    /// Ask for the second, which reads the first.
+    #[inline]
+    pub fn prefetch_chunk(&self, slot: u16, hash: u64) {
+        self.index.prefetch_chunk(slot, hash);
+        self.changes.prefetch_entry(hash);
+    }
+
+    /// Look a key up, as far as can be told without its bytes, and ask for its cell: for
+    /// [`apply_at`](Counters::apply_at) in the same [`epoch`](Counters::epoch).
+    #[inline]
+    pub fn look_up(&self, slot: u16, hash: u64) -> Hint {
+        self.changes.prefetch_record(hash);
+        let cell = self.index.first_with_tag(slot, hash);
+        if cell != CellRef::NONE {
+            self.cells.prefetch(cell);
+        }
+        Hint(cell)
+    }
+
+    /// Hints hold as long as this does not change. It is never 0.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Remove all counters. The watched ones that exist are changed.
@@ -143,9 +195,11 @@ impl Counters {
             let key = seed.key(bytes);
             index.find(key.slot, key.hash, |cell| cell::has_key(cells.get(cell), bytes)).is_some()
         });
+        self.epoch += 1;
         self.index = Index::new(self.index.slots());
         self.cells = Cells::default();
         self.round = Round::default();
+        self.changes.flush();
     }
 
     /// A counter's state.
@@ -233,7 +287,8 @@ impl Counters {
     #[cold]
     fn expire(&mut self, key: Key<'_>, found: Found) {
         self.stats.expired += 1;
-        self.delete(key, found);
+        self.watched.touch(key.bytes);
+        self.remove(found);
     }
 
     fn entry_of(&self, found: Found) -> Entry {
@@ -254,6 +309,7 @@ impl Counters {
         let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.insert(key.slot, key.hash, cell, &self.cells, self.seed);
         self.watched.touch(key.bytes);
+        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -268,6 +324,7 @@ impl Counters {
             self.reshape(key, found, entry)?;
         }
         self.watched.touch(key.bytes);
+        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -275,18 +332,21 @@ impl Counters {
     fn reshape(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
         let cell = self.cells.push(Shape::of(key.bytes.len(), entry), key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.set(found.place, cell);
+        self.epoch += 1;
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         Ok(())
     }
 
-    /// Remove a counter for good; watchers see it.
+    /// Remove a counter for good; watchers and the journal see it.
     fn delete(&mut self, key: Key<'_>, found: Found) {
         self.watched.touch(key.bytes);
+        self.changes.delete(key);
         self.remove(found);
     }
 
     fn remove(&mut self, found: Found) {
+        self.epoch += 1;
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         self.index.remove(found.place);

@@ -6,6 +6,7 @@
 //! of chunks, the array grows and shrinks by single chunks without a look at the keys.
 
 use super::cells::CellRef;
+use super::prefetch::prefetch;
 
 const CHUNK_ENTRIES: usize = 10;
 /// Entries a chunk on average, at most: beyond it searches grow long.
@@ -16,47 +17,104 @@ const ALLOCATION_BYTES: usize = 16;
 const _: () = assert!(size_of::<Chunk>() == 64 && align_of::<Chunk>() == 64);
 const _: () = assert!(LOAD_MAX < CHUNK_ENTRIES);
 
+/// Its tags, and two counts, are lanes of 16 bits: three words that are compared with a tag as words, not one by one.
 #[derive(Clone)]
 #[repr(C, align(64))]
 struct Chunk {
-    tags: [u16; CHUNK_ENTRIES],
-    /// Entries that have their home here or before and lie behind. Stays at the maximum once it got there.
-    passed: u16,
-    len: u16,
+    lanes: [u64; LANE_WORDS],
     cells: [CellRef; CHUNK_ENTRIES],
 }
 
-impl Chunk {
-    const EMPTY: Chunk = Chunk { tags: [0; CHUNK_ENTRIES], passed: 0, len: 0, cells: [CellRef::NONE; CHUNK_ENTRIES] };
+const LANE_WORDS: usize = 3;
+const LANES_PER_WORD: usize = 4;
+const LANE_BITS: usize = 16;
 
-    /// A bit for each entry that has the tag.
+/// Entries that have their home here or before and lie behind. Stays at the maximum once it got there.
+const PASSED_LANE: usize = CHUNK_ENTRIES;
+const LEN_LANE: usize = CHUNK_ENTRIES + 1;
+
+const _: () = assert!(LEN_LANE < LANE_WORDS * LANES_PER_WORD);
+
+/// A one in each lane of a word.
+const LANE_ONES: u64 = 0x0001_0001_0001_0001;
+
+/// The bits of [`Chunk::with_tag`] that stand for tags, not for the two counts.
+const TAG_BITS: u64 = {
+    let (mut bits, mut i) = (0, 0);
+    while i < CHUNK_ENTRIES {
+        bits |= 1 << ((i % LANES_PER_WORD) * LANE_BITS + i / LANES_PER_WORD);
+        i += 1;
+    }
+    bits
+};
+
+/// The entry that a bit of [`Chunk::with_tag`] stands for.
+#[inline]
+fn entry_of(bit: u32) -> usize {
+    let bit = bit as usize;
+    (bit % LANE_BITS) * LANES_PER_WORD + bit / LANE_BITS % LANES_PER_WORD
+}
+
+/// The highest bit of each lane that is zero, and nothing else.
+#[inline]
+fn zero_lanes(word: u64) -> u64 {
+    const LOW: u64 = LANE_ONES * 0x7FFF;
+    !(((word & LOW) + LOW) | word | LOW)
+}
+
+impl Chunk {
+    const EMPTY: Chunk = Chunk { lanes: [0; LANE_WORDS], cells: [CellRef::NONE; CHUNK_ENTRIES] };
+
     #[inline]
-    fn with_tag(&self, tag: u16) -> u32 {
-        let mut found = 0;
-        for (i, &other) in self.tags.iter().enumerate() {
-            found |= u32::from(other == tag) << i;
-        }
-        found & ((1 << self.len) - 1)
+    fn lane(&self, i: usize) -> u16 {
+        (self.lanes[i / LANES_PER_WORD] >> (i % LANES_PER_WORD * LANE_BITS)) as u16
+    }
+
+    #[inline]
+    fn set_lane(&mut self, i: usize, value: u16) {
+        let (word, shift) = (&mut self.lanes[i / LANES_PER_WORD], i % LANES_PER_WORD * LANE_BITS);
+        *word = *word & !(0xFFFF << shift) | u64::from(value) << shift;
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        usize::from(self.lane(LEN_LANE))
+    }
+
+    #[inline]
+    fn passed(&self) -> u16 {
+        self.lane(PASSED_LANE)
+    }
+
+    /// The places that have the tag: a bit for each, see [`entry_of`]. One that is not in use names no cell.
+    #[inline]
+    fn with_tag(&self, tag: u16) -> u64 {
+        let all = u64::from(tag) * LANE_ONES;
+        let [a, b, c] = self.lanes.map(|word| zero_lanes(word ^ all) >> (LANE_BITS - 1));
+        (a | b << 1 | c << 2) & TAG_BITS
     }
 
     fn is_full(&self) -> bool {
-        usize::from(self.len) == CHUNK_ENTRIES
+        self.len() == CHUNK_ENTRIES
     }
 
     fn push(&mut self, tag: u16, cell: CellRef) {
-        let i = usize::from(self.len);
-        (self.tags[i], self.cells[i]) = (tag, cell);
-        self.len += 1;
+        let i = self.len();
+        self.set_lane(i, tag);
+        self.cells[i] = cell;
+        self.set_lane(LEN_LANE, i as u16 + 1);
     }
 
     fn swap_remove(&mut self, i: usize) {
-        self.len -= 1;
-        let last = usize::from(self.len);
-        (self.tags[i], self.cells[i]) = (self.tags[last], self.cells[last]);
+        let last = self.len() - 1;
+        self.set_lane(i, self.lane(last));
+        self.cells[i] = self.cells[last];
+        self.cells[last] = CellRef::NONE;
+        self.set_lane(LEN_LANE, last as u16);
     }
 
     fn entries(&self) -> impl Iterator<Item = (u16, CellRef)> {
-        self.tags.iter().copied().zip(self.cells).take(usize::from(self.len))
+        (0..self.len()).map(|i| (self.lane(i), self.cells[i]))
     }
 }
 
@@ -98,14 +156,14 @@ impl Segment {
             let chunk = &self.chunks[at];
             let mut found = chunk.with_tag(tag);
             while found != 0 {
-                let i = found.trailing_zeros();
-                let cell = chunk.cells[i as usize];
-                if is(cell) {
+                let i = entry_of(found.trailing_zeros());
+                let cell = chunk.cells[i];
+                if cell != CellRef::NONE && is(cell) {
                     return Some((Spot { chunk: at as u32, i: i as u8 }, cell));
                 }
                 found &= found - 1;
             }
-            if chunk.passed == 0 {
+            if chunk.passed() == 0 {
                 return None;
             }
             at = self.after(at);
@@ -113,17 +171,22 @@ impl Segment {
         None
     }
 
-    /// Read from the chunk where `tag` is at home.
+    /// Ask for the chunk where `tag` is at home.
     #[inline]
-    pub fn warm(&self, tag: u16) -> u16 {
-        self.chunks.get(self.home(tag)).map_or(0, |chunk| chunk.len)
+    pub fn prefetch_home(&self, tag: u16) {
+        if let Some(chunk) = self.chunks.get(self.home(tag)) {
+            prefetch(chunk);
+        }
     }
 
-    /// The first entry with this tag in the chunk where it is at home.
-    #[inline]
-    pub fn first_with_tag(&self, tag: u16) -> Option<CellRef> {
-        let chunk = self.chunks.get(self.home(tag))?;
-        chunk.cells.get(chunk.with_tag(tag).trailing_zeros() as usize).copied()
+    /// The first entry with this tag in the chunk where it is at home, or [`CellRef::NONE`]. There may be others.
+    #[inline(always)]
+    pub fn first_with_tag(&self, tag: u16) -> CellRef {
+        let Some(chunk) = self.chunks.get(self.home(tag)) else { return CellRef::NONE };
+        match chunk.with_tag(tag) {
+            0 => CellRef::NONE,
+            found => chunk.cells[entry_of(found.trailing_zeros())],
+        }
     }
 
     /// Add an entry.
@@ -137,13 +200,13 @@ impl Segment {
 
     /// Remove an entry.
     pub fn remove(&mut self, spot: Spot) {
-        let tag = self.chunks[spot.chunk as usize].tags[usize::from(spot.i)];
+        let tag = self.chunks[spot.chunk as usize].lane(usize::from(spot.i));
         let mut at = self.home(tag);
         while at != spot.chunk as usize {
-            let passed = &mut self.chunks[at].passed;
-            assert!(*passed > 0, "an entry was counted by the chunks that it passed");
-            if *passed < u16::MAX {
-                *passed -= 1;
+            let passed = self.chunks[at].passed();
+            assert!(passed > 0, "an entry was counted by the chunks that it passed");
+            if passed < u16::MAX {
+                self.chunks[at].set_lane(PASSED_LANE, passed - 1);
             }
             at = self.after(at);
         }
@@ -192,7 +255,8 @@ impl Segment {
         assert!(self.len() < self.chunks.len() * CHUNK_ENTRIES);
         let mut at = self.home(tag);
         while self.chunks[at].is_full() {
-            self.chunks[at].passed = self.chunks[at].passed.saturating_add(1);
+            let passed = self.chunks[at].passed();
+            self.chunks[at].set_lane(PASSED_LANE, passed.saturating_add(1));
             at = self.after(at);
         }
         self.chunks[at].push(tag, cell);

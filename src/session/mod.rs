@@ -8,6 +8,7 @@
 //! comes next, so the same replies come out however the input is cut. No I/O, no clock, no async.
 
 mod direct;
+mod plain;
 mod queue;
 mod request;
 mod stream;
@@ -19,11 +20,11 @@ mod tests;
 use std::cell::Cell;
 
 pub use direct::Direct;
-pub use window::{Calls, ErrorReply, Routed, Totals, WARM_ITEM_COUNT_MIN, Window, code};
+pub use window::{Calls, ErrorReply, Routed, Totals, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
 use crate::command::{Env, Mistake, Spans, Task};
-use crate::counters::Seed;
+use crate::counters::{Counters, Seed};
 use crate::resp::encode;
 use crate::resp::parse::{Bulk, bulk};
 use crate::slot::ShardMap;
@@ -40,10 +41,14 @@ pub struct Surroundings<'a> {
     pub map: ShardMap,
     /// Seed of the key hash.
     pub seed: Seed,
+    /// The counters of the shard at hand, where what a lookup reads first is asked for as soon as a key's slot is known.
+    pub counters: &'a Counters,
     /// Unix time in milliseconds, read once a batch.
     pub now_ms: i64,
     /// Writes wait (`CLIENT PAUSE … WRITE`).
     pub writes_paused: bool,
+    /// Writes are refused with this text, since they could not be made durable.
+    pub writes_refused: Option<&'a str>,
     /// How many more bytes transactions may queue on this shard.
     pub queue_room_bytes: &'a Cell<usize>,
     /// The client came to this shard's own port: keys of other shards are elsewhere. `None` serves every key.
@@ -97,6 +102,9 @@ pub struct Session {
     skip_bytes: u64,
     /// Bytes of the request under way that are too long to be kept: before authentication they are bounded.
     skipped_bytes: u64,
+    /// Every request is read argument by argument.
+    #[cfg(test)]
+    without_plain: bool,
 }
 
 /// The outcome of one step of the parser: go on, or return.
@@ -105,7 +113,15 @@ type Step = Result<(), Status>;
 impl Session {
     /// A session of a client that has just connected.
     pub fn new(client: Client) -> Session {
-        Session { client, totals: Totals::default(), state: State::Start, skip_bytes: 0, skipped_bytes: 0 }
+        Session {
+            client,
+            totals: Totals::default(),
+            state: State::Start,
+            skip_bytes: 0,
+            skipped_bytes: 0,
+            #[cfg(test)]
+            without_plain: false,
+        }
     }
 
     /// Consume requests from `input[*at..]` into `window`, and advance `at` over what will not be needed again.
@@ -129,6 +145,9 @@ impl Session {
         let mut parsing = Parsing { session: self, window, around, served, at: *at };
         let status = loop {
             let before = parsing.at;
+            if matches!(parsing.session.state, State::Start) && parsing.session.skip_bytes == 0 {
+                parsing.plain(input);
+            }
             let step = parsing.step(input, spans);
             assert!(before <= parsing.at && parsing.at <= input.len());
             if let Err(status) = step {

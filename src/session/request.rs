@@ -278,7 +278,10 @@ impl Parsing<'_> {
         if self.session.client.transaction.is_some() && spec.in_transaction() == InTransaction::Refused {
             return Some(mistake::NOT_IN_TRANSACTION);
         }
-        None
+        match self.around.writes_refused {
+            Some(text) if spec.flags.has(flag::WRITE) => Some(mistake::made(text.to_owned())),
+            _ => None,
+        }
     }
 
     /// Answer a request with an error. A transaction that is being queued will not be executed.

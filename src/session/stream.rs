@@ -165,6 +165,7 @@ impl Parsing<'_> {
         if !stream.slots.contains(key.slot) {
             return self.refuse_element(stream, argument_count, Some(Fault::CrossSlot));
         }
+        self.around.counters.prefetch_slot(key.slot);
         let shard = self.around.map.shard_of(key.slot);
         match stream.each {
             Each::Mget | Each::Mincrby => self.window.push_element(key, span, shard, op, stream.argument, stream.quiet),

@@ -1,6 +1,7 @@
 //! The session driven by hand: a connection of one receive buffer, shards side by side in one thread.
 
 mod direct;
+mod plain;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -84,7 +85,9 @@ impl Bench {
                 env: Env { password: self.password, debug: false, cluster: false },
                 map: self.map,
                 seed: Seed::of_process(),
+                counters: &self.shards[0],
                 now_ms: NOW_MS,
+                writes_refused: None,
                 writes_paused: self.pause_count > 0,
                 queue_room_bytes: &self.queue_room_bytes,
                 direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),
@@ -96,6 +99,8 @@ impl Bench {
                 assert_eq!(self.window.routed(&self.buffer, own).count(), 0, "nothing is for another shard");
             }
             for (own, counters) in self.shards.iter_mut().enumerate() {
+                self.window.prefetch(own, counters);
+                self.window.look_up(own, counters);
                 self.window.execute(&self.buffer, own, counters, NOW_MS);
             }
             let start = self.replies.len();

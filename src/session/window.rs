@@ -8,17 +8,15 @@
 
 use bytes::BufMut;
 
+use super::plain::plain_count_max;
 use crate::command::{Each, Span};
-use crate::counters::{Counters, Fault, Key, Op, Outcome};
+use crate::counters::{Counters, Fault, Hint, Key, Op, Outcome};
 use crate::lend::touched;
 use crate::limits::{
     ARGUMENT_COUNT_MAX, OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
     WINDOW_TEXT_BYTES_MAX,
 };
-use crate::resp::encode;
-
-/// From so many operations on, what they will read is read ahead, so that their cache misses overlap.
-pub const WARM_ITEM_COUNT_MIN: usize = 4;
+use crate::resp::encode::{self, Out};
 
 /// The shard of an item that needs no execution.
 const NOWHERE: u16 = u16::MAX;
@@ -50,6 +48,7 @@ struct Item {
     hash: u64,
     op: Op,
     outcome: Outcome,
+    hint: Hint,
     /// The key in the input, or the text in the window's texts.
     span: Span,
     /// Which argument of its request the key is.
@@ -62,7 +61,7 @@ struct Item {
 impl Item {
     /// One that needs no execution.
     fn plain(how: How, outcome: Outcome, span: Span, argument: u32) -> Item {
-        Item { hash: 0, op: Op::Get, outcome, span, argument, slot: 0, shard: NOWHERE, how }
+        Item { hash: 0, op: Op::Get, outcome, hint: Hint::NONE, span, argument, slot: 0, shard: NOWHERE, how }
     }
 
     fn key<'a>(&self, input: &'a [u8]) -> Key<'a> {
@@ -122,9 +121,13 @@ pub struct Routed<'a> {
 /// See the module.
 #[derive(Debug)]
 pub struct Window {
-    items: Vec<Item>,
+    /// The first [`Window::len`] are in use.
+    items: Box<[Item]>,
+    len: usize,
     texts: Vec<u8>,
     streaks: Vec<Streak>,
+    /// When the keys were looked up, in the counters' epochs; 0 while they have not been.
+    epoch: u64,
     /// The streaming command that goes on from the window before.
     resumed: u16,
     /// Something was refused.
@@ -146,12 +149,14 @@ impl Window {
 impl Default for Window {
     fn default() -> Window {
         Window {
-            items: touched(WINDOW_ITEM_COUNT_MAX, Item::plain(How::Quiet, Outcome::Nil, Span::default(), 0)),
+            items: vec![Item::plain(How::Quiet, Outcome::Nil, Span::default(), 0); WINDOW_ITEM_COUNT_MAX].into(),
+            len: 0,
             texts: touched(WINDOW_TEXT_BYTES_MAX, 0),
             streaks: touched(
                 WINDOW_ITEM_COUNT_MAX,
                 Streak { calls: Calls { command: UNKNOWN, count: 0 }, first_item: 0, rejected: false },
             ),
+            epoch: 0,
             resumed: UNKNOWN,
             rejected: false,
             errors: touched(WINDOW_ITEM_COUNT_MAX, (0, None)),
@@ -164,9 +169,10 @@ impl Default for Window {
 impl Window {
     /// Forget everything. What follows is encoded in the protocol version `resp3` and takes at most `room_bytes`.
     pub fn clear(&mut self, resp3: bool, room_bytes: usize) {
-        self.items.clear();
+        self.len = 0;
         self.texts.clear();
         self.streaks.clear();
+        self.epoch = 0;
         self.resumed = UNKNOWN;
         self.rejected = false;
         self.errors.clear();
@@ -176,16 +182,27 @@ impl Window {
 
     /// Nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.streaks.is_empty()
+        self.len == 0 && self.streaks.is_empty()
     }
 
     /// There is room for `item_count` more items and one more short reply, also where they will be encoded.
     #[inline]
     pub fn has_room(&self, item_count: usize) -> bool {
-        self.items.len() + item_count <= WINDOW_ITEM_COUNT_MAX
+        self.len + item_count <= WINDOW_ITEM_COUNT_MAX
             && self.room_bytes >= item_count * OUTCOME_BYTES_MAX + SHORT_REPLY_BYTES_MAX
             && self.texts.len() + SHORT_REPLY_BYTES_MAX <= WINDOW_TEXT_BYTES_MAX
             && self.streaks.len() < WINDOW_ITEM_COUNT_MAX
+    }
+
+    /// So many plain commands can be pushed before [`Window::has_room`] is to be asked again.
+    #[inline]
+    pub(super) fn plain_room(&self) -> usize {
+        if !self.has_room(2) {
+            return 0;
+        }
+        let item_count = WINDOW_ITEM_COUNT_MAX - self.len;
+        let streak_count = WINDOW_ITEM_COUNT_MAX - self.streaks.len();
+        item_count.min(streak_count).min(plain_count_max(self.room_bytes))
     }
 
     /// There is room for every argument of an inline request, and nothing that would have to be answered before it.
@@ -240,7 +257,7 @@ impl Window {
 
     /// The first key and its operation, for the slow log: the span lies in the input.
     pub fn first_key(&self) -> Option<Span> {
-        self.items.iter().find(|item| item.shard != NOWHERE).map(|item| item.span)
+        self.items[..self.len].iter().find(|item| item.shard != NOWHERE).map(|item| item.span)
     }
 
     /// One more call of a command.
@@ -270,7 +287,7 @@ impl Window {
             Some(last) if last.calls.command == command && last.rejected == rejected => last.calls.count += 1,
             _ => {
                 assert!(self.streaks.len() < WINDOW_ITEM_COUNT_MAX, "requests are counted only where there is room");
-                let first_item = self.items.len() as u16;
+                let first_item = self.len as u16;
                 self.streaks.push(Streak { calls: Calls { command, count: 1 }, first_item, rejected });
             }
         }
@@ -294,11 +311,35 @@ impl Window {
         self.push_keyed(key, span, shard, op, argument, How::Total);
     }
 
+    /// The same for one more call of a plain command; there is [room](Window::plain_room) for it.
+    #[inline(always)]
+    pub(super) fn push_plain_op(&mut self, command: u16, key: Key<'_>, span: Span, shard: usize, op: Op) {
+        self.count_call(command);
+        self.room_bytes -= SHORT_OUTCOME_BYTES_MAX;
+        self.put_keyed(key, span, shard, op, 1, How::Outcome);
+    }
+
+    /// Written field by field: a whole item would be put together elsewhere and copied.
+    #[inline(always)]
+    fn put_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How) {
+        assert!(self.len < self.items.len(), "the session pushes only where there is room");
+        let item = &mut self.items[self.len];
+        self.len += 1;
+        item.hash = key.hash;
+        item.op = op;
+        item.outcome = Outcome::Nil;
+        item.hint = Hint::NONE;
+        item.span = span;
+        item.argument = argument;
+        item.slot = key.slot;
+        item.shard = shard as u16;
+        item.how = how;
+    }
+
     #[inline]
     fn push_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How) {
-        let outcome = Outcome::Nil;
         self.take_room(op.reply_bytes_max());
-        self.push(Item { hash: key.hash, op, outcome, span, argument, slot: key.slot, shard: shard as u16, how });
+        self.put_keyed(key, span, shard, op, argument, how);
     }
 
     /// Queue a ready-made reply, or the head of one: what `write` appends.
@@ -354,26 +395,42 @@ impl Window {
 
     #[inline]
     fn push(&mut self, item: Item) {
-        assert!(self.items.len() < WINDOW_ITEM_COUNT_MAX, "the session pushes only where there is room");
-        self.items.push(item);
+        assert!(self.len < self.items.len(), "the session pushes only where there is room");
+        self.items[self.len] = item;
+        self.len += 1;
     }
 
-    /// Execute every operation whose key belongs to shard `own`, in order. `input` is what the session parsed.
-    pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) {
-        let here = |item: &&Item| usize::from(item.shard) == own;
-        if self.items.len() >= WARM_ITEM_COUNT_MIN {
-            counters.warm(self.items.iter().filter(here).map(|item| item.key(input)));
+    /// Ask for what [`look_up`](Window::look_up) will read, for every key of shard `own`. The session has asked for what
+    /// is read before that.
+    #[inline]
+    pub fn prefetch(&self, own: usize, counters: &Counters) {
+        let here = self.items[..self.len].iter().filter(|item| usize::from(item.shard) == own);
+        here.for_each(|item| counters.prefetch_chunk(item.slot, item.hash));
+    }
+
+    /// Look up every key of shard `own` and ask for its cell. What is executed in the same epoch needs no other lookup.
+    #[inline]
+    pub fn look_up(&mut self, own: usize, counters: &Counters) {
+        self.epoch = counters.epoch();
+        let here = self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own);
+        here.for_each(|item| item.hint = counters.look_up(item.slot, item.hash));
+    }
+
+    /// Execute every operation whose key belongs to shard `own`, in order; answers whether there was one. `input` is what
+    /// the session parsed.
+    pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) -> bool {
+        let epoch = self.epoch;
+        let mut executed = false;
+        for item in self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own) {
+            item.outcome = counters.apply_at(item.hint, epoch, item.key(input), item.op, now_ms);
+            executed = true;
         }
-        for item in &mut self.items {
-            if usize::from(item.shard) == own {
-                item.outcome = counters.apply(item.key(input), item.op, now_ms);
-            }
-        }
+        executed
     }
 
     /// The operations that belong to other shards than `own`, in order.
     pub fn routed<'a>(&'a self, input: &'a [u8], own: usize) -> impl Iterator<Item = Routed<'a>> {
-        self.items
+        self.items[..self.len]
             .iter()
             .enumerate()
             .filter(move |(_, item)| item.shard != NOWHERE && usize::from(item.shard) != own)
@@ -391,10 +448,10 @@ impl Window {
     }
 
     /// Encode all replies in order. `out` has the room that the window was cleared for.
-    pub fn encode(&mut self, totals: &mut Totals, out: &mut impl BufMut) {
+    pub fn encode(&mut self, totals: &mut Totals, out: &mut impl Out) {
         let errors = &mut self.errors;
         let mut note = |index: usize, fault| errors.push((index as u16, fault));
-        for (index, item) in self.items.iter().enumerate() {
+        for (index, item) in self.items[..self.len].iter().enumerate() {
             match item.how {
                 How::Outcome | How::Element => {
                     if matches!(item.outcome, Outcome::Fault(_)) {
@@ -438,7 +495,7 @@ impl Totals {
     }
 
     /// Encode the reply and start anew. The fault, when it was an error.
-    fn finish(&mut self, each: Each, item: &Item, out: &mut impl BufMut) -> Option<Fault> {
+    fn finish(&mut self, each: Each, item: &Item, out: &mut impl Out) -> Option<Fault> {
         let totals = std::mem::take(self);
         let ended = match item.outcome {
             Outcome::Fault(fault) => Some((fault, item.argument)),

@@ -1,8 +1,10 @@
 //! The parked store of a shard: how many bytes its waiting connections have left over, and who goes when it is full.
 //!
-//! Invariant: after every change the parked bytes are within the limit, or nobody is left who could go.
+//! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit, or nobody is
+//! left who could go.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tracing::warn;
@@ -14,12 +16,56 @@ use crate::connection::{Connection, Waiting};
 /// Least time between two lines about clients that had to go, in nanoseconds.
 const LOG_INTERVAL_NS: u64 = 1_000_000_000;
 
+/// Why a client had to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// The parked store is full, and it has stalled longest.
+    Full,
+    /// Its request stayed unfinished.
+    Request,
+    /// Its replies stayed unread.
+    Reply,
+    /// It gave no password.
+    Auth,
+    /// The kernel has no place for its socket among those that are waited for.
+    Watches,
+}
+
+impl Eviction {
+    /// All of them, in their order.
+    pub const ALL: [Eviction; 5] =
+        [Eviction::Full, Eviction::Request, Eviction::Reply, Eviction::Auth, Eviction::Watches];
+
+    /// The setting that has decided it.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Eviction::Full => "maxmemory-clients",
+            Eviction::Request => "request-timeout",
+            Eviction::Reply => "reply-timeout",
+            Eviction::Auth => "auth-timeout",
+            Eviction::Watches => "fs.epoll.max_user_watches",
+        }
+    }
+
+    const fn why(self) -> &'static str {
+        match self {
+            Eviction::Full => "the parked store is full",
+            Eviction::Request => "its request stayed unfinished",
+            Eviction::Reply => "its replies stayed unread",
+            Eviction::Auth => "it gave no password",
+            Eviction::Watches => "its socket cannot be waited for",
+        }
+    }
+}
+
 /// The accounts.
 #[derive(Debug)]
 pub(super) struct Parked {
     bytes: Cell<usize>,
     max_bytes: usize,
-    evicted_count: Cell<u64>,
+    /// Who has parked something: since when, in the shard's nanoseconds, and its place among the clients.
+    order: RefCell<BTreeSet<(u64, u32)>>,
+    evicted_counts: [Cell<u64>; Eviction::ALL.len()],
     logged_ns: Cell<u64>,
     unlogged_count: Cell<u64>,
 }
@@ -30,7 +76,8 @@ impl Parked {
         Parked {
             bytes: Cell::new(0),
             max_bytes: usize::try_from(share_bytes).unwrap_or(usize::MAX),
-            evicted_count: Cell::new(0),
+            order: RefCell::default(),
+            evicted_counts: Default::default(),
             logged_ns: Cell::new(0),
             unlogged_count: Cell::new(0),
         }
@@ -43,31 +90,39 @@ impl Shard {
         self.parked.bytes.get()
     }
 
-    /// Clients that had to go for others.
-    pub fn evicted_count(&self) -> u64 {
-        self.parked.evicted_count.get()
+    /// Clients that had to go for others, by the reason's number.
+    pub fn evicted_counts(&self) -> [u64; Eviction::ALL.len()] {
+        Eviction::ALL.map(|eviction| self.parked.evicted_counts[eviction as usize].get())
     }
 
-    /// A connection has put bytes aside. When that is too much, who has stalled longest goes.
-    pub fn add_parked(&self, bytes: usize) {
+    /// The connection at `place` has put bytes aside.
+    pub fn add_parked(&self, bytes: usize, since_ns: u64, place: u32) {
+        assert!(self.parked.order.borrow_mut().insert((since_ns, place)), "a connection parks once");
         self.parked.bytes.set(self.parked.bytes.get() + bytes);
+    }
+
+    /// When more is parked than may be, who has stalled longest goes. A connection that has just parked something must
+    /// be idle already, as it may be the one.
+    pub fn keep_within_store(&self) {
         while self.parked.bytes.get() > self.parked.max_bytes {
             let Some(connection) = self.longest_stalled() else { break };
-            self.evict(&connection, "the parked store (maxmemory-clients) is full");
+            self.evict(&connection, Eviction::Full);
         }
     }
 
     /// A connection has taken its bytes back, or is gone.
-    pub fn sub_parked(&self, bytes: usize) {
+    pub fn sub_parked(&self, bytes: usize, since_ns: u64, place: u32) {
+        assert!(self.parked.order.borrow_mut().remove(&(since_ns, place)), "what is taken was put there");
         let before = self.parked.bytes.get();
         assert!(bytes <= before, "what is taken was put there");
         self.parked.bytes.set(before - bytes);
     }
 
     /// End a client for the sake of others.
-    pub fn evict(&self, connection: &Connection, why: &str) {
+    pub fn evict(&self, connection: &Connection, eviction: Eviction) {
         connection.end();
-        self.parked.evicted_count.set(self.parked.evicted_count.get() + 1);
+        let count = &self.parked.evicted_counts[eviction as usize];
+        count.set(count.get() + 1);
         let now_ns = self.clock.now().ns;
         let since_ns = now_ns - self.parked.logged_ns.get();
         if self.parked.logged_ns.get() != 0 && since_ns < LOG_INTERVAL_NS {
@@ -77,19 +132,22 @@ impl Shard {
         let others_count = self.parked.unlogged_count.take();
         let waited_s = (now_ns - connection.waiting_since_ns.get()) / 1_000_000_000;
         warn!(
-            "disconnected {} (id {}) after it stalled for {waited_s} s: {why}; {} parked, and {others_count} more clients since the last such line",
+            "disconnected {} (id {}) after it stalled for {waited_s} s: {} ({}); {} parked, and {others_count} more clients since the last such line",
             connection.address(),
             connection.session.borrow().client.id,
+            eviction.why(),
+            eviction.setting(),
             ByteCount(self.parked.bytes.get() as u64),
         );
     }
 
     fn longest_stalled(&self) -> Option<Rc<Connection>> {
         let clients = self.clients.borrow();
-        let stalled = clients.iter().map(|(_, connection)| connection).filter(|connection| {
-            let waits = matches!(connection.waiting.get(), Waiting::Readable | Waiting::Writable);
-            waits && !connection.is_ended() && connection.parked.borrow().bytes() > 0
+        let order = self.parked.order.borrow();
+        // Who waits for the end of a pause does not stall.
+        let stalled = order.iter().filter_map(|(_, place)| clients.get(*place as usize)).find(|connection| {
+            matches!(connection.waiting.get(), Waiting::Readable | Waiting::Writable) && !connection.is_ended()
         });
-        stalled.min_by_key(|connection| connection.waiting_since_ns.get()).cloned()
+        stalled.cloned()
     }
 }

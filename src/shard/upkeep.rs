@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio_uring::buf::fixed::FixedBuf;
 
-use super::Shard;
+use super::{Eviction, Shard};
 use crate::buffers::Purpose;
 use crate::command::ClientFilter;
 use crate::config::BusyPoll;
-use crate::connection::Waiting;
+use crate::connection::{Connection, Waiting};
 use crate::latency::Event;
-use crate::limits::QUEUES_BYTES_MAX;
+use crate::limits::{LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX};
+use crate::process;
 use crate::server::Live;
 use crate::stats::Report;
 
@@ -40,6 +41,16 @@ const RECALL_INTERVAL_NS: u64 = 500_000;
 /// Buffers that are taken back at once.
 const RECALL_COUNT_MAX: usize = 64;
 
+/// Whose buffers are taken back first: connections that have waited so long for a request, then so long, then any.
+const RECALL_IDLE_NS: [u64; 3] = [50_000_000, 5_000_000, 0];
+
+/// How long whoever has a turn for long batches may wait for its client while others wait for the turn.
+const TURN_IDLE_NS_MAX: u64 = 1_000_000;
+
+/// Connections that are looked at, and ended, before others get a turn.
+const OVERDUE_VISIT_COUNT: usize = 256;
+const OVERDUE_END_COUNT: usize = 16;
+
 impl Shard {
     /// Upkeep, for as long as the shard runs.
     pub async fn tick(self: Rc<Self>) {
@@ -50,13 +61,10 @@ impl Shard {
             self.clock.renew();
             let now = self.clock.now();
             behind = self.sweep();
-            {
-                let live = self.live();
-                self.stats.borrow_mut().sample(now.ns);
-                if now.ns - overdue_checked_ns > NS_PER_S / 2 {
-                    overdue_checked_ns = now.ns;
-                    self.end_overdue(&live, now.ns);
-                }
+            self.stats.borrow_mut().sample(now.ns);
+            if now.ns - overdue_checked_ns > NS_PER_S / 2 {
+                overdue_checked_ns = now.ns;
+                self.end_all_overdue(now.ns).await;
             }
             self.publish_memory();
             self.update_room();
@@ -64,8 +72,14 @@ impl Shard {
                 true => (STALL_NS_MAX, SHORT_STALL_NS_MAX),
                 false => (IDLE_NS_MAX, IDLE_NS_MAX),
             };
-            self.recall(now.ns.saturating_sub(idle_ns_max), Waiting::Receive);
-            self.recall(now.ns.saturating_sub(stall_ns_max), Waiting::Send);
+            self.recall(now.ns.saturating_sub(idle_ns_max), Waiting::Receive, RECALL_COUNT_MAX);
+            self.recall(now.ns.saturating_sub(stall_ns_max), Waiting::Send, RECALL_COUNT_MAX);
+            if self.long_batches.is_awaited() {
+                let until_ns = now.ns.saturating_sub(TURN_IDLE_NS_MAX);
+                self.recall_where(until_ns, LONG_BATCH_COUNT_MAX, |connection| {
+                    connection.has_turn() && connection.waiting.get() == Waiting::Receive
+                });
+            }
         }
     }
 
@@ -106,7 +120,7 @@ impl Shard {
         !self.buffers.are_plenty()
             || self.long_batches.is_awaited()
             || self.large_replies.is_awaited()
-            || self.has_jobs()
+            || self.lacks_workers()
     }
 
     /// Remove counters that have expired. True when there were too many for one tick.
@@ -127,13 +141,30 @@ impl Shard {
         }
     }
 
-    /// End connections that take longer than they may: idle, with a request unfinished, with replies unread, or
-    /// without the password.
-    fn end_overdue(&self, live: &Live, now_ns: u64) {
+    /// End connections that take longer than they may, a few of them in each turn of the ring.
+    async fn end_all_overdue(&self, now_ns: u64) {
+        let live = self.live();
+        let mut next_place = 0;
+        loop {
+            next_place = self.end_overdue(next_place, &live, now_ns);
+            if next_place >= self.clients.borrow().capacity() {
+                return;
+            }
+            // Only a ring that is torn down refuses it.
+            let _ = tokio_uring::no_op().await;
+        }
+    }
+
+    /// End those of the next connections that are overdue: idle, with a request unfinished, with replies unread, or
+    /// without the password. Answers where to go on.
+    fn end_overdue(&self, first_place: usize, live: &Live, now_ns: u64) -> usize {
         let is_over = |since_ns: u64, limit_s: u32| {
             limit_s > 0 && since_ns > 0 && now_ns.saturating_sub(since_ns) > u64::from(limit_s) * NS_PER_S
         };
-        for (_, connection) in self.clients.borrow().iter().filter(|(_, connection)| !connection.is_ended()) {
+        let clients = self.clients.borrow();
+        let mut ended_count = 0;
+        for place in first_place..first_place + OVERDUE_VISIT_COUNT {
+            let Some(connection) = clients.get(place).filter(|connection| !connection.is_ended()) else { continue };
             let waiting = connection.waiting.get();
             let idle = matches!(waiting, Waiting::Receive | Waiting::Readable);
             let unsent_since_ns = match waiting {
@@ -141,17 +172,22 @@ impl Shard {
                 _ => connection.unsent_since_ns.get(),
             };
             if is_over(unsent_since_ns, live.reply_timeout_s) {
-                self.evict(connection, "its replies stayed unread (reply-timeout)");
+                self.evict(connection, Eviction::Reply);
             } else if idle && is_over(connection.unfinished_since_ns.get(), live.request_timeout_s) {
-                self.evict(connection, "its request stayed unfinished (request-timeout)");
+                self.evict(connection, Eviction::Request);
             } else if !connection.session.borrow().client.authenticated
                 && is_over(connection.created_ns, live.auth_timeout_s)
             {
-                self.evict(connection, "it gave no password (auth-timeout)");
+                self.evict(connection, Eviction::Auth);
             } else if idle && is_over(connection.active_ns.get(), live.timeout_s) {
                 connection.end();
             }
+            ended_count += usize::from(connection.is_ended());
+            if ended_count == OVERDUE_END_COUNT {
+                return place + 1;
+            }
         }
+        first_place + OVERDUE_VISIT_COUNT
     }
 
     /// A fixed buffer. When they run short, those that idle connections hold are taken back first.
@@ -160,26 +196,30 @@ impl Shard {
             let now_ns = self.clock.now().ns;
             if now_ns - self.recalled_ns.get() > RECALL_INTERVAL_NS {
                 self.recalled_ns.set(now_ns);
-                self.recall(u64::MAX, Waiting::Receive);
-                self.recall(now_ns.saturating_sub(SHORT_STALL_NS_MAX), Waiting::Send);
+                let mut left_count = RECALL_COUNT_MAX;
+                for idle_ns in RECALL_IDLE_NS {
+                    left_count -= self.recall(now_ns.saturating_sub(idle_ns), Waiting::Receive, left_count);
+                }
+                self.recall(now_ns.saturating_sub(SHORT_STALL_NS_MAX), Waiting::Send, RECALL_COUNT_MAX);
             }
         }
         self.buffers.lend(purpose).await
     }
 
-    /// Take back the buffers of connections that have waited so since before `until_ns`.
-    fn recall(&self, until_ns: u64, waiting: Waiting) {
+    /// Take back the buffers of connections that have waited so since before `until_ns`, `count_max` at most; how many.
+    fn recall(&self, until_ns: u64, waiting: Waiting, count_max: usize) -> usize {
+        self.recall_where(until_ns, count_max, |connection| connection.waiting.get() == waiting)
+    }
+
+    fn recall_where(&self, until_ns: u64, count_max: usize, is_meant: impl Fn(&Connection) -> bool) -> usize {
         let at_work = self.at_work.borrow();
         let due = at_work
             .iter()
             .flatten()
-            .filter(|connection| connection.waiting.get() == waiting && connection.waiting_since_ns.get() < until_ns);
-        let mut recalled_count = 0;
-        for connection in due.take(RECALL_COUNT_MAX) {
-            connection.recall();
-            recalled_count += 1;
-        }
-        self.stats.borrow_mut().recall_count += recalled_count;
+            .filter(|connection| connection.waiting_since_ns.get() <= until_ns && is_meant(connection));
+        let recalled_count = due.take(count_max).map(|connection| connection.recall()).count();
+        self.stats.borrow_mut().recall_count += recalled_count as u64;
+        recalled_count
     }
 
     /// Read no more requests: what has been received is answered, then the connections end.
@@ -191,7 +231,12 @@ impl Shard {
     pub(super) fn report(&self) -> Report {
         let counters = self.counters.borrow();
         let clients = self.clients.borrow();
-        let unparsed = clients.iter().map(|(_, connection)| connection.parked.borrow().input.len() as u64);
+        let (mut stalled_count, mut input_bytes_max) = (0, 0);
+        for (_, connection) in clients.iter() {
+            let parked = connection.parked.borrow();
+            stalled_count += u64::from(parked.bytes() > 0);
+            input_bytes_max = input_bytes_max.max(parked.input.len() as u64);
+        }
         Report {
             key_count: counters.key_count(),
             expiring_count: counters.expiring_count(),
@@ -199,13 +244,16 @@ impl Shard {
             hit_count: counters.stats().hits,
             miss_count: counters.stats().misses,
             expired_count: counters.stats().expired,
+            change_count: self.unsaved_change_count(&counters),
             buffer_count: self.buffers.total_count() as u64,
             lent_count: (self.buffers.total_count() - self.buffers.free_count()) as u64,
             queue_bytes: (QUEUES_BYTES_MAX - self.queue_room_bytes.get().min(QUEUES_BYTES_MAX)) as u64,
             client_count: clients.len() as u64,
             parked_bytes: self.parked_bytes() as u64,
-            evicted_count: self.evicted_count(),
-            input_bytes_max: unparsed.max().unwrap_or(0),
+            stalled_count,
+            evicted_counts: self.evicted_counts(),
+            input_bytes_max,
+            cpu_ns: process::thread_cpu_ns(),
             ..self.stats.borrow().report()
         }
     }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{ShardMap, crc16, of};
+use super::{ShardMap, crc16, crc16_by_words, of};
 use crate::limits::{SHARD_COUNT_MAX, SLOT_COUNT};
 
 /// The definition: one bit after the other.
@@ -82,7 +82,11 @@ proptest! {
     #[test]
     fn agrees_with_its_twin(key in prop::collection::vec(any::<u8>(), 0..80)) {
         prop_assert_eq!(of(&key), slot_twin(&key));
-        prop_assert_eq!(crc16(&key), (crc16_twin(&key), key.contains(&b'{')));
+        let words = key.iter().map(|byte| byte & 0x3F).collect::<Vec<_>>();
+        prop_assert_eq!(of(&words), slot_twin(&words));
+        let expected = (crc16_twin(&key), key.contains(&b'{'));
+        prop_assert_eq!(crc16(&key), expected);
+        prop_assert_eq!(crc16_by_words(&key), expected);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::fmt;
 use super::StartError;
 use crate::config::{ByteCount, Config};
 use crate::host::Host;
+use crate::journal::changes::Recorder;
 use crate::latency::{COMMAND_HISTOGRAM_BYTES, COMMAND_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES, STAGE_HISTOGRAM_COUNT};
 use crate::limits::{
-    CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, QUEUES_BYTES_MAX, SLOT_COUNT,
-    WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
+    CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, QUEUES_BYTES_MAX,
+    SCRAPE_PAGE_BYTES_MAX, SCRAPER_COUNT_MAX, SLOT_COUNT, SNAPSHOT_PART_BYTES_MAX, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Batch};
 use crate::session::Window;
@@ -59,6 +60,8 @@ impl MemoryPlan {
         let part =
             |name, count: usize, each_bytes: usize| Part { name, count: count as u64, each_bytes: each_bytes as u64 };
         let buffers = shards * config.fixed_buffer_count;
+        // Each scraper may still be taking an old one; beside those the newest, and one that is being written.
+        let metrics_pages = if config.metrics_port == 0 { 0 } else { SCRAPER_COUNT_MAX + 2 };
         let batches = shards * (mesh::batch_count(shards) + shards - 1);
         MemoryPlan {
             parts: vec![
@@ -71,10 +74,13 @@ impl MemoryPlan {
                 part("stage histograms", shards * STAGE_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES),
                 part("command histograms", shards * COMMAND_HISTOGRAM_COUNT, COMMAND_HISTOGRAM_BYTES),
                 part("slow logs", shards * config.slowlog_max_len, SLOW_ENTRY_BYTES),
+                part("journal buffers", if config.appendonly { shards } else { 0 }, Recorder::BYTES),
+                part("snapshot parts", if config.appendonly { shards } else { 0 }, SNAPSHOT_PART_BYTES_MAX),
                 part("connections", config.maxclients as usize, CONNECTION_BYTES),
                 part("parked stores", 1, config.maxmemory_clients_bytes as usize),
                 part("transaction queues", shards, QUEUES_BYTES_MAX),
                 part("watched keys", shards, WATCHED_BYTES_MAX),
+                part("metrics pages", metrics_pages, SCRAPE_PAGE_BYTES_MAX),
                 part("large replies", shards * LARGE_REPLY_COUNT_MAX, 2 * LARGE_REPLY_BYTES_MAX),
             ],
             maxmemory_bytes: config.maxmemory_bytes,

@@ -71,7 +71,7 @@ fn ring_errors_name_what_is_in_the_way() {
 #[test]
 fn bind_errors_name_the_address_and_the_flag() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-    let said = |errno: Errno| classify_bind_error(errno.into(), address).to_string();
+    let said = |errno: Errno| classify_bind_error(errno.into(), address, "port").to_string();
     assert_eq!(
         said(Errno::ADDRINUSE),
         "127.0.0.1:80 is taken by another program. Stop that one, or choose another --port"
@@ -87,10 +87,10 @@ fn bind_errors_name_the_address_and_the_flag() {
 fn a_port_that_is_really_taken_is_told_so() {
     let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = first.local_addr().unwrap();
-    let error = classify_bind_error(TcpListener::bind(address).unwrap_err(), address);
+    let error = classify_bind_error(TcpListener::bind(address).unwrap_err(), address, "metrics-port");
     assert!(matches!(error, StartError::PortTaken { .. }), "{error}");
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0)); // TEST-NET-1 (RFC 5737)
-    let error = classify_bind_error(TcpListener::bind(elsewhere).unwrap_err(), elsewhere);
+    let error = classify_bind_error(TcpListener::bind(elsewhere).unwrap_err(), elsewhere, "metrics-port");
     assert!(matches!(error, StartError::AddressUnavailable { .. }), "{error}");
 }
 
@@ -168,7 +168,9 @@ fn the_plan_adds_up() {
     let bytes = |plan: &MemoryPlan, name: &str| {
         plan.parts.iter().filter(|part| part.name == name).map(Part::bytes).sum::<u64>()
     };
-    let two = MemoryPlan::new(&config("threads = 2\nmaxclients = 1000\nbuffers = 64\nmaxmemory = \"1gb\""));
+    let two = MemoryPlan::new(&config(
+        "threads = 2\nmaxclients = 1000\nbuffers = 64\nmaxmemory = \"1gb\"\nmetrics-port = 9121",
+    ));
     assert_eq!(bytes(&two, "fixed buffers"), 2 * 64 * 16_384);
     assert_eq!(bytes(&two, "connections"), 1_000 * 1_024);
     assert_eq!(bytes(&two, "mesh batches"), 2 * (128 + 1) * Batch::BYTES as u64);
@@ -184,7 +186,7 @@ fn the_plan_adds_up() {
 
     let one = MemoryPlan::new(&config("threads = 1\nmaxmemory = 0"));
     assert_eq!(bytes(&one, "mesh batches"), 0);
-    assert!(!one.to_string().contains("mesh"));
+    assert!(!one.to_string().contains("mesh") && !one.to_string().contains("metrics"));
     assert_eq!(one.ceiling_bytes(), None);
     assert!(one.to_string().contains("ceiling: none"));
 }
@@ -195,6 +197,24 @@ fn only_wrong_words_exit_with_2() {
     assert_eq!(error.exit_code(), 2);
     assert_eq!(classify_ring_error(Errno::PERM.into(), &host()).exit_code(), 1);
     assert_eq!(StartError::MemoryTooSmall { fixed_bytes: 2, memory_bytes: 1 }.exit_code(), 1);
+}
+
+/// The first words of each error that `startup.rs` defines, as far as they are the same each time.
+fn fixed_texts() -> Vec<&'static str> {
+    let errors = include_str!("../startup.rs").split("#[error(").skip(1);
+    let texts = errors.filter_map(|rest| rest.split_once('"')?.1.split_once('"')).map(|(text, _)| text);
+    let words = |text: &'static str| text.split(['{', '}', ':', '(', '.', ';', ',']).map(str::trim);
+    texts.filter_map(|text| words(text).find(|words| words.contains(' '))).collect()
+}
+
+#[test]
+fn the_operations_guide_has_every_error() {
+    let guide = include_str!("../../docs/operations.md");
+    let texts = fixed_texts();
+    assert!(texts.len() > 15, "{texts:?}");
+    for text in texts {
+        assert!(guide.contains(text), "docs/operations.md says nothing about: {text}");
+    }
 }
 
 proptest! {

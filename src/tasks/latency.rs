@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use super::Place;
 use crate::command::{SPEC_COUNT, by_index};
 use crate::info;
-use crate::latency::{self, Event, Percentiles, Sample, Series, Stage, Which, buckets_us};
+use crate::latency::{self, Cumulated, Event, Percentiles, Sample, Series, Stage, Which, buckets_us, fine_bounds_ns};
 use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
 use crate::stats::Report;
@@ -93,6 +93,20 @@ pub(super) async fn report(place: Place<'_>, sections: &[String], report: &mut R
         for index in called {
             merged(place, Which::Command(index), |histogram| {
                 report.latencies.push((index, Percentiles::of(histogram)));
+            })
+            .await;
+        }
+    }
+    if info::wants(sections, "stagebuckets") {
+        let bounds_ns = fine_bounds_ns();
+        for stage in Stage::ALL {
+            merged(place, Which::Stage(stage), |histogram| {
+                let mut cumulated = Cumulated::new(bounds_ns.len());
+                cumulated.add(histogram, &bounds_ns);
+                let mut buckets: Vec<(u64, u64)> = bounds_ns.iter().copied().zip(cumulated.counts).collect();
+                buckets.dedup_by_key(|(_, count)| *count);
+                buckets.retain(|(_, count)| *count > 0);
+                report.stage_buckets[stage as usize] = buckets;
             })
             .await;
         }

@@ -81,6 +81,19 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
             live.maxmemory_bytes =
                 value.parse::<ByteCount>().map_err(|_| Refused::Invalid("argument must be a memory value"))?.0;
         }
+        "appendfsync" => {
+            live.appendfsync = value
+                .to_lowercase()
+                .parse()
+                .map_err(|_| Refused::Invalid("argument(s) must be one of the following: everysec, always, no"))?;
+        }
+        "auto-aof-rewrite-percentage" => {
+            live.auto_aof_rewrite_percentage = value.parse().map_err(|_| NOT_INTEGER)?;
+        }
+        "auto-aof-rewrite-min-size" => {
+            live.auto_aof_rewrite_min_bytes =
+                value.parse::<ByteCount>().map_err(|_| Refused::Invalid("argument must be a memory value"))?.0;
+        }
         "request-timeout" => live.request_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
         "reply-timeout" => live.reply_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
         "auth-timeout" => live.auth_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
@@ -114,18 +127,27 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
     Ok(())
 }
 
+/// As Redis tells its directory.
+fn absolute(path: &std::path::Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 /// Every setting, by name.
 fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
     let config = &shared.config;
     let bind: Vec<String> = config.bind.iter().map(ToString::to_string).collect();
+    let metrics_bind: Vec<String> = config.metrics_bind.iter().map(ToString::to_string).collect();
     let unixsocket = config.unixsocket.as_ref().map(|path| path.display().to_string());
     BTreeMap::from([
-        ("appendfsync", "no".into()),
-        ("appendonly", "no".into()),
+        ("appendfsync", live.appendfsync.name().into()),
+        ("appendonly", if shared.journals.is_some() { "yes" } else { "no" }.into()),
         ("auth-timeout", live.auth_timeout_s.to_string()),
+        ("auto-aof-rewrite-min-size", live.auto_aof_rewrite_min_bytes.to_string()),
+        ("auto-aof-rewrite-percentage", live.auto_aof_rewrite_percentage.to_string()),
         ("bind", bind.join(" ")),
         ("cluster-enabled", if config.cluster_enabled { "yes" } else { "no" }.into()),
         ("databases", "1".into()),
+        ("dir", absolute(&config.dir)),
         ("io-threads", config.threads.to_string()),
         ("latency-monitor-threshold", live.latency_monitor_threshold_ms.to_string()),
         ("latency-tracking", "yes".into()),
@@ -134,6 +156,8 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
         ("maxmemory", live.maxmemory_bytes.to_string()),
         ("maxmemory-policy", "noeviction".into()),
         ("maxmemory-clients", config.maxmemory_clients_bytes.to_string()),
+        ("metrics-bind", metrics_bind.join(" ")),
+        ("metrics-port", config.metrics_port.to_string()),
         ("port", shared.port().to_string()),
         ("requirepass", live.requirepass.as_deref().unwrap_or_default().to_owned()),
         ("reply-timeout", live.reply_timeout_s.to_string()),

@@ -10,6 +10,8 @@ use crate::client::{Client, ReplyMode, ShardSet, Transaction, Watched};
 use crate::command::{Bytes, Env, Mistake, Spans, mistake};
 use crate::connection::Connection;
 use crate::counters::Fault;
+use crate::journal::frame::Link;
+use crate::journal::shared::Journals;
 use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
 use crate::mesh::Ask;
 use crate::resp::encode;
@@ -34,10 +36,31 @@ pub(super) async fn hold(place: Place<'_>, shards: impl IntoIterator<Item = usiz
     Held { place: Place { holder: true, ..place }, shards }
 }
 
-/// Release what [`hold`] took.
+/// Release what [`hold`] took. If several of the shards were changed, the journal will have all of it or none.
 pub(super) async fn release(held: Held<'_>) {
+    if let Some(journals) = held.place.connection.shard.shared.journals.as_ref().filter(|_| held.shards.count() > 1) {
+        link(held.place, held.shards, journals).await;
+    }
     for shard in held.shards.iter() {
         held.place.ask(shard, Ask::Release).await;
+    }
+}
+
+/// Link the frames of all shards that a transaction has changed.
+async fn link(place: Place<'_>, shards: ShardSet, journals: &Journals) {
+    let mut changed: Vec<Link> = Vec::new();
+    for shard in shards.iter() {
+        let sequence = super::count_of(&place.ask(shard, Ask::ChangedFrame).await);
+        if sequence > 0 {
+            changed.push(Link { shard: shard as u16, sequence });
+        }
+    }
+    if changed.len() > 1 {
+        journals.progress.add_group(changed.iter().map(|link| (link.shard, link.sequence)).collect());
+        for own in &changed {
+            let others = changed.iter().filter(|link| link.shard != own.shard).copied().collect();
+            place.ask(usize::from(own.shard), Ask::Link(others)).await;
+        }
     }
 }
 
@@ -167,10 +190,12 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
     let shard = &connection.shard;
     let live = shard.live();
     let now_ms = shard.clock.now().unix_ms;
+    let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
     let mut spans = Box::<Spans>::default();
     let mut at = 0;
     loop {
         let status = {
+            let counters = &shard.counters.borrow();
             let around = Surroundings {
                 env: Env {
                     password: live.requirepass.as_deref().map(str::as_bytes),
@@ -179,8 +204,10 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
                 },
                 map: shard.map,
                 seed: shard.seed,
+                counters,
                 now_ms,
                 writes_paused: false,
+                writes_refused: writes_refused.as_deref(),
                 queue_room_bytes: &shard.queue_room_bytes,
                 // Where the keys are was looked at when they were queued.
                 direct: None,

@@ -24,7 +24,10 @@ fn no_command_takes_memory_for_good() {
             }
         }
         let growth_bytes = watch.peak_growth_bytes("every command, with 0 to 3 arguments");
-        assert!(growth_bytes <= MIB, "it grew by {growth_bytes} bytes");
+        // Half of it and more are pages of the program, which come from its file when a command is first carried out.
+        assert!(growth_bytes <= 2 * MIB, "it grew by {growth_bytes} bytes");
+        let anonymous_bytes = watch.anonymous_growth_bytes();
+        assert!(anonymous_bytes <= MIB as i64, "it grew by {anonymous_bytes} bytes that are no file's");
 
         // What a client gets to see of the statistics is not kept for each that asks; what these, who do not read, leave
         // over is parked.

@@ -6,6 +6,9 @@
 
 mod announce;
 mod commands;
+mod cores;
+mod full;
+mod honest;
 mod idle;
 mod long;
 mod outside;

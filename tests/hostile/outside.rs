@@ -81,6 +81,12 @@ impl Watch {
     /// Begin.
     #[track_caller]
     pub fn begin(pid: u32) -> Watch {
+        Watch::begin_every(SAMPLE_INTERVAL, pid)
+    }
+
+    /// Begin, and read the memory so often: each time takes a millisecond of a core that others may need.
+    #[track_caller]
+    pub fn begin_every(interval: Duration, pid: u32) -> Watch {
         let before = Memory::of(pid);
         let (peak_bytes, over) = (Arc::new(AtomicU64::new(before.resident_bytes)), Arc::new(AtomicBool::new(false)));
         let (peak, end) = (Arc::clone(&peak_bytes), Arc::clone(&over));
@@ -88,7 +94,7 @@ impl Watch {
             while !end.load(Ordering::Relaxed) {
                 let Some(memory) = Memory::try_of(pid) else { return };
                 peak.fetch_max(memory.resident_bytes, Ordering::Relaxed);
-                std::thread::sleep(SAMPLE_INTERVAL);
+                std::thread::sleep(interval);
             }
         });
         Watch { pid, before, peak_bytes, over, thread: Some(thread) }
@@ -102,6 +108,12 @@ impl Watch {
         let growth_bytes = peak_bytes - self.before.resident_bytes;
         println!("{what}: grew by {} KiB at most (from {} to {now})", growth_bytes >> 10, self.before);
         growth_bytes
+    }
+
+    /// By how much what no file backs has grown now. The program's own pages are in memory once they have been run.
+    #[track_caller]
+    pub fn anonymous_growth_bytes(&self) -> i64 {
+        Memory::of(self.pid).anonymous_bytes as i64 - self.before.anonymous_bytes as i64
     }
 
     /// By how much it has grown now.

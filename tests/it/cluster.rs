@@ -183,6 +183,7 @@ fn a_port_that_is_taken_is_named() {
         let port = taken.local_addr().expect("it is bound").port();
         let mut command = Command::new(binary());
         command.args(["serve", "--cluster", "--threads", "3", "--pin", "none", "--port", &(port - 2).to_string()]);
+        command.args(["--appendonly", "no"]);
         let Finished { status, stdout, stderr } = run(command, b"", CLIENT_LIMIT);
         let output = stdout + &stderr;
         assert_eq!(status.code(), Some(1), "{output}");

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -84,10 +85,38 @@ fn shutdown_ends_it() {
     }
 }
 
+#[test]
+fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&place).expect("a socket");
+    manager.set_read_timeout(Some(PROCESS_LIMIT)).expect("a time limit");
+    let told = || {
+        let mut bytes = [0; 64];
+        let count = manager.recv(&mut bytes).expect("the manager is told");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let mut command = serve_command(&binary(), 2, &[]);
+    command.env("NOTIFY_SOCKET", &place);
+    let mut server = Server::spawn(command);
+    assert_eq!(told(), "READY=1\n");
+    server.connect().expect("INCR a", int(1));
+    server.signal(Signal::TERM);
+    assert_eq!(told(), "STOPPING=1\n");
+    assert_eq!(server.wait().code(), Some(0));
+    // Nobody listens there any more: it is said, and served all the same.
+    drop(manager);
+    let mut command = serve_command(&binary(), 1, &[]);
+    command.env("NOTIFY_SOCKET", &place);
+    let server = Server::spawn(command);
+    server.connect().expect("PING", simple("PONG"));
+    within(PROCESS_LIMIT, "the log says so", || server.log().iter().any(|line| line.contains("NOTIFY_SOCKET")));
+}
+
 /// Run the server until it refuses to start.
 fn refused(args: &[&str]) -> Finished {
     let mut command = Command::new(binary());
-    command.arg("serve").args(args);
+    command.args(["serve", "--appendonly", "no"]).args(args);
     let finished = run(command, b"", PROCESS_LIMIT);
     assert!(!finished.status.success(), "{args:?} is refused");
     finished

@@ -66,7 +66,7 @@ impl Connection {
 
     /// Parse, execute and encode one window, with `room_bytes` for its replies, which are returned.
     pub fn step(&mut self, room_bytes: usize, writes_paused: bool) -> (Status, &[u8]) {
-        let around = surroundings(self.password, self.map, writes_paused, &self.queue_room_bytes);
+        let around = surroundings(self.password, self.map, &self.counters[0], writes_paused, &self.queue_room_bytes);
         let input = &mut self.input[..self.received];
         let status =
             self.session.parse(input, &mut self.consumed, &mut self.spans, &mut self.window, room_bytes, &around);
@@ -116,15 +116,28 @@ impl Connection {
 pub fn surroundings<'a>(
     password: Option<&'a [u8]>,
     map: ShardMap,
+    counters: &'a Counters,
     writes_paused: bool,
     queue_room_bytes: &'a Cell<usize>,
 ) -> Surroundings<'a> {
     let env = Env { password, debug: true, cluster: false };
-    Surroundings { env, map, seed: Seed::of_process(), now_ms: NOW_MS, writes_paused, queue_room_bytes, direct: None }
+    Surroundings {
+        env,
+        map,
+        seed: Seed::of_process(),
+        counters,
+        now_ms: NOW_MS,
+        writes_paused,
+        writes_refused: None,
+        queue_room_bytes,
+        direct: None,
+    }
 }
 
 /// Execute a window: shard 0's keys at once, the others' as batches.
 pub fn execute(window: &mut Window, input: &[u8], counters: &mut [Counters], batches: &mut [Batch]) {
+    window.prefetch(0, &counters[0]);
+    window.look_up(0, &counters[0]);
     window.execute(input, 0, &mut counters[0], NOW_MS);
     if batches.len() == 1 {
         return;

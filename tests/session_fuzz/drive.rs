@@ -226,7 +226,8 @@ fn exec(connection: &mut Connection, out: &mut Vec<u8>) {
     let (mut spans, mut window) = (Spans::default(), Window::default());
     let mut batches: Vec<_> = connection.counters.iter().map(|_| Default::default()).collect();
     loop {
-        let around = surroundings(connection.password, connection.map, false, &connection.queue_room_bytes);
+        let counters = &connection.counters[0];
+        let around = surroundings(connection.password, connection.map, counters, false, &connection.queue_room_bytes);
         let status = connection.session.parse(&mut queue, &mut at, &mut spans, &mut window, usize::MAX, &around);
         execute(&mut window, &queue, &mut connection.counters, &mut batches);
         window.encode(&mut connection.session.totals, out);

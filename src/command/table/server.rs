@@ -12,6 +12,7 @@ pub(super) const ADMINISTRATION: Spec = Spec { flags: Flags(ADMIN | NOSCRIPT | L
 const LOG: Spec = Spec { flags: Flags(ADMIN | LOADING | STALE), ..EVER };
 const MEASURE: Spec = Spec { flags: Flags(0), tips: &[TIP_OUTPUT, TIP_ALL_SHARDS, TIP_SPECIAL], ..EVER };
 const ABOUT_COMMANDS: Spec = Spec { own_categories: Categories(category::CONNECTION), ..EVER };
+const ALL_COUNTERS: &str = "O(N), N being the number of counters";
 const PER_COMMAND: &str = "O(N), N being the number of commands";
 
 const COMMAND_NAMES: Arg = Arg::new("command-name", ArgKind::String).optional().multiple();
@@ -79,6 +80,46 @@ pub const SPECS: &[Spec] = &[
         subcommands: MEMORY,
         docs: docs("4.0.0", Group::Server, BY_SUBCOMMAND, "Report on memory.", &[]),
         ..Spec::BLANK
+    },
+    Spec {
+        name: "save",
+        arity: 1,
+        flags: Flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI),
+        run: Run::Task(server::save),
+        docs: docs("1.0.0", Group::Server, ALL_COUNTERS, "Take a snapshot, and answer when it is complete.", &[]),
+        ..EVER
+    },
+    Spec {
+        name: "bgsave",
+        arity: -1,
+        flags: Flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING),
+        run: Run::Task(server::bgsave),
+        docs: docs(
+            "1.0.0",
+            Group::Server,
+            ONE,
+            "Begin a snapshot.",
+            &[Arg::word("schedule", "SCHEDULE").since("3.2.2").optional()],
+        ),
+        ..EVER
+    },
+    Spec {
+        name: "bgrewriteaof",
+        arity: 1,
+        flags: Flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING),
+        run: Run::Task(server::bgrewriteaof),
+        docs: docs("1.0.0", Group::Server, ONE, "Begin a snapshot, which the journal is shortened to.", &[]),
+        ..EVER
+    },
+    Spec {
+        name: "lastsave",
+        arity: 1,
+        flags: Flags(LOADING | STALE | FAST),
+        own_categories: Categories(category::ADMIN | category::DANGEROUS),
+        run: Run::Task(server::lastsave),
+        tips: &[TIP_OUTPUT],
+        docs: docs("1.0.0", Group::Server, ONE, "Return when the last snapshot was completed.", &[]),
+        ..EVER
     },
     Spec {
         name: "shutdown",

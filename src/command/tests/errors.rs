@@ -121,7 +121,7 @@ fn only_some_commands_are_not_queued() {
         every.map(|spec| spec.name).collect::<Vec<_>>()
     };
     assert_eq!(of(InTransaction::Immediate), ["multi", "exec", "discard", "watch", "quit", "reset"]);
-    assert_eq!(of(InTransaction::Refused), ["shutdown"]);
+    assert_eq!(of(InTransaction::Refused), ["save", "shutdown"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::counters::Fault;
 use crate::limits::{OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX};
 
 /// What is written, to a growing buffer and to one that has just the room for it.
-fn written(write: impl Fn(&mut dyn BufMut)) -> Vec<u8> {
+fn written(write: impl Fn(&mut dyn Out)) -> Vec<u8> {
     let mut grown = Vec::new();
     write(&mut &mut grown);
     let mut exact = vec![0; grown.len()];
@@ -17,7 +17,7 @@ fn written(write: impl Fn(&mut dyn BufMut)) -> Vec<u8> {
 }
 
 #[track_caller]
-fn check(write: impl Fn(&mut dyn BufMut), expected: &[u8]) {
+fn check(write: impl Fn(&mut dyn Out), expected: &[u8]) {
     let reply = written(write);
     assert!(reply == expected, "{}, not {}", reply.escape_ascii(), expected.escape_ascii());
 }
@@ -190,6 +190,15 @@ proptest! {
     #[test]
     fn integers_print_as_the_standard_library_prints_them(value: i64, shift in 0..64_u32) {
         let value = value >> shift;
+        for number in [value.unsigned_abs() as u32 % integer::DECIMAL_END, 10_u32.pow(shift % 8), 10_u32.pow(shift % 8 + 1) - 1] {
+            if number < integer::SHORT_DECIMAL_END {
+                let (digits, len) = integer::short_decimal(number);
+                prop_assert_eq!((u64::from(digits), len), integer::decimal(number));
+            }
+            let (digits, len) = integer::decimal(number);
+            let expected = number.to_string();
+            prop_assert_eq!(&digits.to_le_bytes()[..len], expected.as_bytes());
+        }
         let digits = value.to_string();
         check(|mut out| integer(&mut out, value), format!(":{digits}\r\n").as_bytes());
         check(|mut out| bulk_integer(&mut out, value), format!("${}\r\n{digits}\r\n", digits.len()).as_bytes());

@@ -64,7 +64,8 @@ impl Source {
         let last = args.len() - 1;
         match self.random.below(25) {
             0 if last > 0 && args[0] != b"COMMAND" => args.truncate(last),
-            1 => args.push(self.random.pick(JUNK).as_bytes().to_vec()),
+            // Redis 7.0 names the client before it looks at what follows; later versions and ours look first.
+            1 if args.iter().all(|arg| arg != b"SETNAME") => args.push(self.random.pick(JUNK).as_bytes().to_vec()),
             _ => {}
         }
         if self.random.one_in(4) {

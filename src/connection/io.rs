@@ -1,0 +1,65 @@
+//! What a worker holds for its connection: two fixed buffers, and the calls whose replies are in the second.
+
+use std::cell::Cell;
+
+use tokio_uring::buf::fixed::FixedBuf;
+
+use crate::client::ShardSet;
+use crate::clock::Moment;
+use crate::limits::FIXED_BUFFER_BYTES;
+use crate::session::Calls;
+
+/// What a worker holds for its connection.
+#[derive(Default)]
+pub(super) struct Io {
+    pub(super) input: Option<FixedBuf>,
+    /// Received bytes in `input`.
+    pub(super) received: usize,
+    /// Consumed bytes in `input`.
+    pub(super) consumed: usize,
+    pub(super) output: Option<FixedBuf>,
+    /// Encoded bytes in `output`.
+    pub(super) encoded: usize,
+    /// The commands whose replies have not been sent: recorded when they are.
+    pub(super) calls: [Option<Calls>; KIND_COUNT_MAX],
+    /// How many replies have not been sent, those of the commands that found no place among `calls` too.
+    pub(super) unsent_count: u64,
+    /// The shards whose counters are told of in replies that have not been sent.
+    pub(super) touched: ShardSet,
+    /// When the batch was received.
+    pub(super) batch: Moment,
+    /// When the last of the replies was encoded, in the shard's nanoseconds.
+    pub(super) encoded_ns: u64,
+}
+
+/// Kinds of commands that are told apart in one send. More of them are recorded when they are encoded, as if their
+/// replies took no time to send.
+const KIND_COUNT_MAX: usize = 8;
+
+impl Io {
+    /// Remember calls until they are sent. Those for which there is no place come back.
+    pub(super) fn note(&mut self, calls: Calls) -> Option<Calls> {
+        for place in &mut self.calls {
+            match place {
+                Some(noted) if noted.command == calls.command => {
+                    noted.count += calls.count;
+                    return None;
+                }
+                Some(_) => {}
+                None => {
+                    *place = Some(calls);
+                    return None;
+                }
+            }
+        }
+        Some(calls)
+    }
+}
+
+/// A client that moves is given time: what stalls is taken to have begun later, a second for each 16 KiB.
+pub(super) fn allow(since_ns: &Cell<u64>, moved_bytes: usize, now_ns: u64) {
+    if since_ns.get() > 0 {
+        let allowed_ns = moved_bytes as u64 * (1_000_000_000 / FIXED_BUFFER_BYTES as u64);
+        since_ns.set((since_ns.get() + allowed_ns).min(now_ns));
+    }
+}

@@ -1,0 +1,174 @@
+//! The sending half of a connection at work: replies go out of the output buffer, and what a client does not take is
+//! parked.
+
+use std::io;
+
+use super::io::{Io, allow};
+use super::work::Rest;
+use super::{Connection, Parked, Waiting};
+use crate::buffers::Purpose;
+use crate::client::ShardSet;
+use crate::clock::Moment;
+use crate::latency::Stage;
+use crate::limits::FIXED_BUFFER_BYTES;
+use crate::server::PauseKind;
+use crate::socket::CANCELED;
+
+impl Connection {
+    /// Encode bytes that may be too many for the output buffer; what does not fit any more is sent.
+    pub(super) async fn reply(&self, io: &mut Io, mut reply: Vec<u8>) -> Result<(), Rest> {
+        let mut encoded_bytes = 0;
+        while encoded_bytes < reply.len() {
+            encoded_bytes += self.append(io, &reply[encoded_bytes..]).await;
+            if encoded_bytes < reply.len() {
+                self.flush_before(io, &mut reply, &mut encoded_bytes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Send what was parked; `input` is parked again with what is left of it, if something is.
+    pub(super) async fn send_parked(&self, io: &mut Io, input: &[u8], mut output: Vec<u8>) -> Result<(), Rest> {
+        let mut sent_bytes = 0;
+        while sent_bytes < output.len() {
+            sent_bytes += self.append(io, &output[sent_bytes..]).await;
+            if let Err(rest) = self.flush_before(io, &mut output, &mut sent_bytes).await {
+                if matches!(rest, Rest::Idle(_)) {
+                    let Parked { output, .. } = self.unpark();
+                    self.park(input, output);
+                }
+                return Err(rest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copy what fits into the output buffer.
+    async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
+        let mut buffer = match io.output.take() {
+            Some(buffer) => buffer,
+            None => self.shard.lend_buffer(Purpose::Send).await,
+        };
+        let count = bytes.len().min(FIXED_BUFFER_BYTES - io.encoded);
+        buffer[io.encoded..][..count].copy_from_slice(&bytes[..count]);
+        io.encoded += count;
+        io.output = Some(buffer);
+        count
+    }
+
+    /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
+    async fn flush_before(&self, io: &mut Io, rest: &mut Vec<u8>, at: &mut usize) -> Result<(), Rest> {
+        match self.send(io).await {
+            Ok(()) => Ok(()),
+            Err(unsent) => {
+                let mut output = unsent?;
+                rest.drain(..*at);
+                output.append(rest);
+                Err(self.park_all(io, output, Waiting::Writable))
+            }
+        }
+    }
+
+    /// Send what is encoded.
+    pub(super) async fn flush(&self, io: &mut Io) -> Result<(), Rest> {
+        match self.send(io).await {
+            Ok(()) => Ok(()),
+            Err(unsent) => Err(self.park_all(io, unsent?, Waiting::Writable)),
+        }
+    }
+
+    /// Send what is encoded, all of it, and give the buffer back. `Err(Ok(bytes))`: recalled, and so much is unsent.
+    async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
+        let shard = &*self.shard;
+        if io.output.is_none() {
+            return Ok(());
+        }
+        // Not a byte of what might be forgotten leaves.
+        let touched = std::mem::take(&mut io.touched);
+        if touched != ShardSet::default() {
+            shard.until_safe(touched).await;
+        }
+        let Some(mut buffer) = io.output.take() else { return Ok(()) };
+        // Whose client does not read must not keep others from their turn.
+        self.give_back_turn();
+        let mut sent_bytes = 0;
+        let mut now = None;
+        let mut outcome = Ok(());
+        while sent_bytes < io.encoded {
+            // Who does not read keeps no buffer while they are short.
+            let waits = shard.buffers.are_plenty();
+            self.wait_for(Waiting::Send);
+            let (result, back) = self.socket.send(buffer, sent_bytes..io.encoded, waits).await;
+            self.waiting.set(Waiting::AtWork);
+            buffer = back;
+            match result {
+                Ok(count) if count > 0 => {
+                    sent_bytes += count;
+                    let moment = shard.clock.now();
+                    now = Some(moment);
+                    allow(&self.unsent_since_ns, count, moment.ns);
+                }
+                Err(error) if is_stalled(&error) && !self.is_ended() => {
+                    if self.unsent_since_ns.get() == 0 {
+                        self.unsent_since_ns.set(self.waiting_since_ns.get());
+                    }
+                    outcome = Err(Ok(buffer[sent_bytes..io.encoded].to_vec()));
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => {
+                    outcome = Err(Err(Rest::Over));
+                    break;
+                }
+            }
+        }
+        if outcome.is_ok() {
+            self.unsent_since_ns.set(0);
+        }
+        shard.buffers.give_back(buffer);
+        io.encoded = 0;
+        shard.stats.borrow_mut().sent_bytes += sent_bytes as u64;
+        if io.unsent_count > 0 {
+            let now = now.filter(|_| outcome.is_ok()).unwrap_or_else(|| shard.clock.now());
+            self.record_sent(io, now);
+        }
+        outcome
+    }
+
+    /// The replies that were encoded have been sent, or never will be.
+    pub(super) fn record_sent(&self, io: &mut Io, now: Moment) {
+        let mut stats = self.shard.stats.borrow_mut();
+        let (send_ns, whole_ns) = (now.ns - io.encoded_ns, now.ns - io.batch.ns);
+        let slow = stats.is_slow_send(send_ns);
+        for calls in io.calls.iter_mut().map_while(Option::take) {
+            stats.record(calls, whole_ns);
+            if slow {
+                stats.note_slow(self, calls.command, &[], now.unix_ms, (Stage::Send, send_ns));
+            }
+        }
+        let unsent_count = std::mem::take(&mut io.unsent_count);
+        stats.latency.record_stage(Stage::Send, send_ns, unsent_count);
+        stats.latency.record_stage(Stage::Whole, whole_ns, unsent_count);
+    }
+
+    /// Answer what can be answered, then wait for the end of a pause.
+    pub(super) async fn pause(&self, io: &mut Io, kind: PauseKind) -> Result<(), Rest> {
+        self.flush(io).await?;
+        Err(self.park_all(io, Vec::new(), Waiting::Pause(kind)))
+    }
+
+    /// Put everything aside and be idle.
+    pub(super) fn park_all(&self, io: &mut Io, output: Vec<u8>, waiting: Waiting) -> Rest {
+        let input = match &io.input {
+            Some(buffer) => &buffer[io.consumed..io.received],
+            None => &[],
+        };
+        self.park(input, output);
+        Rest::Idle(waiting)
+    }
+}
+
+/// The client does not read: the send was recalled, or had no time to wait.
+fn is_stalled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(CANCELED) || error.kind() == io::ErrorKind::WouldBlock
+}

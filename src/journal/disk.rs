@@ -1,0 +1,198 @@
+//! The data directory: what the journal asks of a disk, and the real one.
+//!
+//! While the server runs, everything goes through the shard's ring ([`Disk`]); when it starts, and offline, through plain
+//! calls ([`Files`]). The two traits are all that the rest of the journal knows, so that tests can put a disk in their
+//! place that forgets, tears and fails. Names are those of files of the one directory.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use tokio_uring::buf::BoundedBuf;
+
+/// What is written while the server runs.
+#[expect(async_fn_in_trait, reason = "every caller lives on one thread")]
+pub trait Disk {
+    /// An open file.
+    type File: DiskFile;
+    /// Create an empty file, or empty the one that there is. `synchronous`: what is written is on the disk when the
+    /// write comes back.
+    async fn create(&self, name: &str, synchronous: bool) -> io::Result<Self::File>;
+    /// Give a file another name; one of that name is replaced, at once and as a whole.
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Remove a file.
+    async fn remove(&self, name: &str) -> io::Result<()>;
+    /// Names are on the disk when this comes back.
+    async fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A file that is written.
+#[expect(async_fn_in_trait, reason = "every caller lives on one thread")]
+pub trait DiskFile {
+    /// Write `bytes[range]` at an offset; perhaps fewer bytes than that. The buffer comes back.
+    async fn write_at(&self, bytes: Vec<u8>, range: Range<usize>, at: u64) -> (io::Result<usize>, Vec<u8>);
+    /// What was written is on the disk when this comes back. After an error nobody knows what is.
+    async fn sync(&self) -> io::Result<()>;
+}
+
+/// What is read, and the little that is written, when the server starts.
+pub trait Files: Sync {
+    /// The names of all files.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// Read a file from its beginning.
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + '_>>;
+    /// Write a file and have it on the disk.
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Give a file another name and have that on the disk.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Remove a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// Write all of `bytes[range]`.
+pub async fn write_all_at<F: DiskFile>(
+    file: &F,
+    mut bytes: Vec<u8>,
+    range: Range<usize>,
+    at: u64,
+) -> (io::Result<()>, Vec<u8>) {
+    let mut start = range.start;
+    while start < range.end {
+        let (result, back) = file.write_at(bytes, start..range.end, at + (start - range.start) as u64).await;
+        bytes = back;
+        match result {
+            Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), bytes),
+            Ok(count) => start += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (Err(error), bytes),
+        }
+    }
+    (Ok(()), bytes)
+}
+
+/// A directory of this machine.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+/// Keeps others from using a directory for as long as it lives.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: fs::File,
+}
+
+impl Directory {
+    /// The directory at a path, which need not exist yet.
+    pub fn new(path: &Path) -> Directory {
+        Directory { path: path.to_owned() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Create it where it is missing, and keep all others out. `None`: somebody else has it.
+    pub fn lock(&self) -> io::Result<Option<DirectoryLock>> {
+        self.create()?;
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join("lock"))?;
+        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(DirectoryLock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Create the directory and those above it, and have their names on the disk.
+    fn create(&self) -> io::Result<()> {
+        let path = std::path::absolute(&self.path)?;
+        let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+        fs::create_dir_all(&path)?;
+        for parent in missing.iter().filter_map(|path| path.parent()) {
+            fs::File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the files whose names are of this kind.
+    pub fn bytes(&self, of_kind: impl Fn(&str) -> bool) -> u64 {
+        let names = self.names().unwrap_or_default();
+        let sizes = names.iter().filter(|name| of_kind(name)).map(|name| fs::metadata(self.path.join(name)));
+        sizes.map(|size| size.map_or(0, |size| size.len())).sum()
+    }
+
+    fn sync_names_now(&self) -> io::Result<()> {
+        fs::File::open(&self.path)?.sync_all()
+    }
+}
+
+impl Files for Directory {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            // What is no text is no name of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(fs::File::open(self.path.join(name))?))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = fs::File::create(self.path.join(name))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))?;
+        self.sync_names_now()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+}
+
+impl Disk for Directory {
+    type File = tokio_uring::fs::File;
+
+    async fn create(&self, name: &str, synchronous: bool) -> io::Result<tokio_uring::fs::File> {
+        let flags = if synchronous { OFlags::DSYNC } else { OFlags::empty() };
+        let mut options = fs::OpenOptions::new();
+        options.create(true).truncate(true).write(true).custom_flags(flags.bits() as i32);
+        // Rare, and without waiting for the disk: not worth a way through the ring.
+        Ok(tokio_uring::fs::File::from_std(options.open(self.path.join(name))?))
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        tokio_uring::fs::rename(self.path.join(from), self.path.join(to)).await
+    }
+
+    async fn remove(&self, name: &str) -> io::Result<()> {
+        tokio_uring::fs::remove_file(self.path.join(name)).await
+    }
+
+    async fn sync_names(&self) -> io::Result<()> {
+        let directory = tokio_uring::fs::File::from_std(fs::File::open(&self.path)?);
+        directory.sync_all().await
+    }
+}
+
+impl DiskFile for tokio_uring::fs::File {
+    async fn write_at(&self, bytes: Vec<u8>, range: Range<usize>, at: u64) -> (io::Result<usize>, Vec<u8>) {
+        let (result, slice) = tokio_uring::fs::File::write_at(self, bytes.slice(range), at).submit().await;
+        (result, slice.into_inner())
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        self.sync_data().await
+    }
+}

@@ -1,0 +1,197 @@
+//! A journal that is cut at every byte, and one with every byte changed: an exact prefix, or a refusal that is right.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+
+use super::disk::{Random, SimulatedDisk};
+use crate::counters::{Counters, Entry, Op, Outcome, Seed};
+use crate::journal::changes::Recorder;
+use crate::journal::disk::Files;
+use crate::journal::frame::{self, FileHead};
+use crate::journal::manifest::{Manifest, Run, segment_name};
+use crate::journal::recovery::{self, Loss, RecoveryError};
+use crate::journal::writer::Writer;
+
+/// At least so long.
+const JOURNAL_BYTES_MIN: usize = 64 * 1024;
+
+/// Every so many frames are synced together.
+const SYNC_INTERVAL: u64 = 3;
+
+type State = BTreeMap<Vec<u8>, Entry>;
+
+/// A journal, where its frames lie, and what the counters were after each.
+struct Journal {
+    manifest: Manifest,
+    file: String,
+    bytes: Vec<u8>,
+    frames: Vec<Range<usize>>,
+    states: Vec<State>,
+}
+
+pub(super) fn state_of(counters: &Counters) -> State {
+    let mut state = State::new();
+    let mut cursor = 0;
+    loop {
+        cursor = counters.scan(cursor, 1_000, 0, &mut |key, entry| {
+            state.insert(key.to_vec(), entry);
+            true
+        });
+        if cursor == 0 {
+            return state;
+        }
+    }
+}
+
+fn a_journal() -> Journal {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut random = Random(42);
+    let disk = SimulatedDisk::new(1);
+    let run = Run::begin(1, 0xFEED, 1);
+    let mut writer = Writer::new(disk.clone(), run.number, run.id, FileHead { shard: 0, shard_count: 1 });
+    let mut counters = Counters::new(0..16_384);
+    counters.changes_mut().start(Box::new(Recorder::new(1)));
+    let mut states = vec![State::new()];
+    let file = segment_name(1, 0, 1);
+    loop {
+        for _ in 0..200 {
+            let name = format!("counter:{}", random.below(500));
+            let key = Seed::of_process().key(name.as_bytes());
+            let op = match random.below(20) {
+                0 => Op::Delete,
+                1 => Op::Expire { at_ms: i64::MAX / 2, cond: crate::counters::ExpireCond::Always },
+                _ => Op::Add(random.next() as i64 >> 40),
+            };
+            assert!(!matches!(counters.apply(key, op, 0), Outcome::Fault(_)));
+        }
+        if random.one_in(5) {
+            counters.flush(0);
+        }
+        let recorder = counters.changes_mut().recorder_mut().expect("it records");
+        let mut filled = recorder.take().expect("something has changed");
+        runtime.block_on(async {
+            writer.write(&mut filled, false).await.expect("the disk does not fail");
+            if filled.sequence.is_multiple_of(SYNC_INTERVAL) {
+                writer.sync().await.expect("the disk does not fail");
+            }
+        });
+        recorder.give_back(filled.bytes);
+        states.push(state_of(&counters));
+        if disk.bytes(&file).len() >= JOURNAL_BYTES_MIN {
+            break;
+        }
+    }
+    let bytes = disk.bytes(&file);
+    let mut frames = Vec::new();
+    let mut at = FileHead::FRAME_BYTES;
+    while at < bytes.len() {
+        let len = frame::parse(&bytes[at..]).expect("whole frames").len;
+        frames.push(at..at + len);
+        at += len;
+    }
+    assert_eq!(frames.len() + 1, states.len());
+    Journal { manifest: Manifest { snapshot: None, runs: vec![run] }, file, bytes, frames, states }
+}
+
+impl Journal {
+    /// What the frames from the `first`-th on (from 0) say was on the disk: the number of a frame, from 1.
+    fn attested(&self, first: usize) -> u64 {
+        let heads = self.frames.iter().skip(first).map(|range| frame::parse(&self.bytes[range.clone()]));
+        heads.map(|frame| frame.expect("whole frames").head.durable).max().unwrap_or(0)
+    }
+
+    fn disk_with(&self, bytes: Vec<u8>) -> SimulatedDisk {
+        let disk = SimulatedDisk::new(1);
+        recovery::replace_manifest(&disk, &self.manifest).expect("the disk does not fail");
+        disk.set_bytes(&self.file, bytes);
+        disk
+    }
+
+    /// That the disk has exactly the state after `count` frames.
+    fn assert_prefix(&self, disk: &SimulatedDisk, count: usize, recover: bool) {
+        let examined = recovery::examine(disk, recover).expect("it counts");
+        let mut counters = Counters::new(0..16_384);
+        recovery::load(disk, &examined.manifest, 0..16_384, &mut counters, 0, &AtomicU64::new(0)).expect("it loads");
+        assert!(state_of(&counters) == self.states[count], "not the state after {count} frames");
+    }
+}
+
+fn end_of(examined: &recovery::Examined) -> usize {
+    examined.manifest.runs.first().map_or(0, |run| run.to.as_ref().expect("closed")[0] as usize)
+}
+
+#[test]
+fn a_journal_that_is_cut_anywhere_is_an_exact_prefix() {
+    let journal = a_journal();
+    let mut checked = 0;
+    for len in 0..=journal.bytes.len() {
+        let disk = journal.disk_with(journal.bytes[..len].to_vec());
+        let whole_count = journal.frames.iter().take_while(|range| range.end <= len).count();
+        let examined = recovery::examine(&disk, false).unwrap_or_else(|error| panic!("cut at {len}: {error}"));
+        assert_eq!(end_of(&examined), whole_count, "cut at {len}");
+        let at_edge = len == 0 || len == FileHead::FRAME_BYTES || journal.frames.iter().any(|range| range.end == len);
+        assert_eq!(examined.losses.is_empty(), at_edge, "cut at {len}: {:?}", examined.losses);
+        // All cuts within a frame leave the same.
+        if at_edge || len % 512 == 0 {
+            journal.assert_prefix(&disk, whole_count, false);
+            checked += 1;
+        }
+    }
+    assert!(checked > 128 && journal.bytes.len() >= JOURNAL_BYTES_MIN);
+}
+
+#[test]
+fn a_changed_byte_anywhere_is_a_cut_or_a_refusal_that_is_right() {
+    let journal = a_journal();
+    let damaged_frame = |at: usize| journal.frames.iter().position(|range| range.contains(&at));
+    let (mut cut_count, mut refused_count) = (0, 0);
+    let mut random = Random(7);
+    for at in 0..journal.bytes.len() {
+        let mut bytes = journal.bytes.clone();
+        bytes[at] ^= 1 << random.below(8);
+        let disk = journal.disk_with(bytes);
+        // The head of the file stands before all frames.
+        let whole_count = damaged_frame(at).unwrap_or(0);
+        let attested = journal.attested(damaged_frame(at).map_or(0, |frame| frame + 1)) > whole_count as u64;
+        match recovery::examine(&disk, false) {
+            Ok(examined) => {
+                assert!(!attested, "byte {at}: frame {} was on the disk", whole_count + 1);
+                assert_eq!(end_of(&examined), whole_count, "byte {at}");
+                assert!(matches!(examined.losses[..], [Loss::Tail { .. }]), "byte {at}");
+                cut_count += 1;
+            }
+            Err(RecoveryError::Damaged(damage)) => {
+                assert!(attested, "byte {at}: {damage}");
+                assert_eq!(damage.file, journal.file);
+                let start = damaged_frame(at).map_or(0, |frame| journal.frames[frame].start);
+                assert_eq!(damage.offset, start as u64, "byte {at}");
+                let behind = &journal.frames[damaged_frame(at).map_or(0, |frame| frame + 1)..];
+                assert_eq!(damage.frame_count, behind.len() as u64);
+                refused_count += 1;
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+        if at % 2_048 == 0 {
+            journal.assert_prefix(&disk, whole_count, true);
+        }
+    }
+    assert!(cut_count > 1_000 && refused_count > 1_000, "{cut_count} cut, {refused_count} refused");
+}
+
+#[test]
+fn what_was_closed_must_be_there() {
+    let journal = a_journal();
+    let mut manifest = journal.manifest.clone();
+    manifest.runs[0].to = Some(vec![journal.frames.len() as u64]);
+    let last = journal.frames.last().expect("there are frames").clone();
+    for bytes in [journal.bytes[..last.end - 1].to_vec(), journal.bytes[..last.start].to_vec(), Vec::new()] {
+        let disk = journal.disk_with(bytes);
+        let mut counters = Counters::new(0..16_384);
+        let loaded = recovery::load(&disk, &manifest, 0..16_384, &mut counters, 0, &AtomicU64::new(0));
+        assert!(matches!(loaded, Err(RecoveryError::Damaged(_))));
+    }
+    let disk = journal.disk_with(journal.bytes.clone());
+    Files::remove(&disk, "manifest").expect("it was there");
+    assert!(matches!(recovery::examine(&disk, false), Err(RecoveryError::NoManifest { .. })));
+}

@@ -1,0 +1,160 @@
+//! Writing one shard's journal: frames into segments, one at a time, and having them on the disk.
+//!
+//! A frame that could not be written is written again at the same place, so a failed write leaves nothing behind that a
+//! later one does not cover. After a failed sync nobody knows what the disk has, so the writer is [`Writer::is_lost`]:
+//! what it holds counts only once a snapshot has been taken that needs none of it.
+
+use std::io;
+
+use super::changes::Filled;
+use super::disk::{Disk, DiskFile, write_all_at};
+use super::frame::{self, FileHead, Head};
+use super::manifest::segment_name;
+use crate::limits::JOURNAL_SEGMENT_BYTES_MAX;
+
+/// The writer of one shard's journal.
+pub struct Writer<D: Disk> {
+    disk: D,
+    run: u64,
+    run_id: u64,
+    head: FileHead,
+    segment: Option<Segment<D::File>>,
+    written: u64,
+    synced: u64,
+    lost: bool,
+    /// A sync has failed since a snapshot began.
+    stale: bool,
+    /// Of what has been written since a snapshot began, up to which frame is on the disk, even if what was before is lost.
+    behind: u64,
+    bytes: u64,
+}
+
+struct Segment<F> {
+    file: F,
+    /// Bytes of whole frames.
+    end: u64,
+    /// Its writes are on the disk when they come back.
+    synchronous: bool,
+}
+
+impl<D: Disk> Writer<D> {
+    /// The writer of a shard, in a run that begins.
+    pub fn new(disk: D, run: u64, run_id: u64, head: FileHead) -> Writer<D> {
+        Writer {
+            disk,
+            run,
+            run_id,
+            head,
+            segment: None,
+            written: 0,
+            synced: 0,
+            lost: false,
+            stale: false,
+            behind: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The last frame that was written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The last frame that is on the disk, and all before it.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// A sync has failed.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// A snapshot that began with the last [`Writer::begin_segment`] counts: what was lost before is not needed.
+    pub fn set_found(&mut self) {
+        if !self.stale {
+            self.lost = false;
+            self.synced = self.synced.max(self.behind);
+        }
+    }
+
+    /// The last frame that is on the disk, for a snapshot that began with the last [`Writer::begin_segment`]: what was lost
+    /// before is none of it.
+    pub fn on_disk(&self) -> u64 {
+        self.behind.max(self.synced)
+    }
+
+    /// Bytes that have been written since [`Writer::begin_segment`] was last called.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Write a frame. `synchronous`: it is on the disk when this comes back.
+    pub async fn write(&mut self, filled: &mut Filled, synchronous: bool) -> io::Result<()> {
+        assert_eq!(filled.sequence, self.written + 1, "frames are written in their order");
+        let fits =
+            |segment: &Segment<D::File>| segment.end < JOURNAL_SEGMENT_BYTES_MAX && segment.synchronous == synchronous;
+        if !self.segment.as_ref().is_some_and(fits) {
+            self.next_segment(synchronous).await?;
+        }
+        let durable = if self.lost { 0 } else { self.synced };
+        let head = Head::changes(self.run_id, filled.sequence, durable, filled.link_count);
+        frame::seal(&mut filled.bytes[..filled.len], head);
+        let segment = self.segment.as_mut().expect("just made sure");
+        let bytes = std::mem::take(&mut filled.bytes);
+        let (result, bytes) = write_all_at(&segment.file, bytes, 0..filled.len, segment.end).await;
+        filled.bytes = bytes;
+        result?;
+        segment.end += filled.len as u64;
+        self.bytes += filled.len as u64;
+        self.written = filled.sequence;
+        if synchronous {
+            self.note_synced();
+        }
+        Ok(())
+    }
+
+    /// Have everything that was written on the disk.
+    pub async fn sync(&mut self) -> io::Result<()> {
+        let Some(segment) = self.segment.as_ref().filter(|_| self.on_disk() < self.written) else { return Ok(()) };
+        if let Err(error) = segment.file.sync().await {
+            self.lost = true;
+            self.stale = true;
+            return Err(error);
+        }
+        self.note_synced();
+        Ok(())
+    }
+
+    fn note_synced(&mut self) {
+        if !self.stale {
+            self.behind = self.written;
+        }
+        if !self.lost {
+            self.synced = self.written;
+        }
+    }
+
+    /// Go on in another file: a snapshot that begins now replaces those before.
+    pub async fn begin_segment(&mut self) -> io::Result<()> {
+        let synced = self.sync().await;
+        self.segment = None;
+        self.stale = false;
+        self.behind = self.written;
+        self.bytes = 0;
+        synced
+    }
+
+    async fn next_segment(&mut self, synchronous: bool) -> io::Result<()> {
+        self.sync().await?;
+        self.segment = None;
+        let first = self.written + 1;
+        let file = self.disk.create(&segment_name(self.run, usize::from(self.head.shard), first), synchronous).await?;
+        let head = self.head.frame(self.run_id, first);
+        let end = head.len();
+        write_all_at(&file, head, 0..end, 0).await.0?;
+        self.disk.sync_names().await?;
+        self.segment = Some(Segment { file, end: end as u64, synchronous });
+        Ok(())
+    }
+}

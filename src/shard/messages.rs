@@ -1,0 +1,214 @@
+//! What shards ask each other, and the answers. A shard asks itself the same way, without a message.
+
+use std::rc::Rc;
+
+use super::Shard;
+use super::hold::Holder;
+use crate::connection::Connection;
+use crate::counters::Counters;
+use crate::glob;
+use crate::journal::changes::Room;
+use crate::latency::Event;
+use crate::limits::SCAN_STEP_BYTES_MAX;
+use crate::mesh::{Answer, Ask, Message};
+
+impl Shard {
+    /// Ask a shard (this one too) something. `holder`: the asker holds it.
+    pub async fn ask(self: &Rc<Self>, waiter: u32, target: usize, holder: bool, ask: Ask) -> Answer {
+        if touches_counters(&ask) {
+            self.waiters.borrow_mut()[waiter as usize].touched.insert(target);
+        }
+        if target != self.index {
+            self.waiters.borrow_mut()[waiter as usize].left_count = 1;
+            let ask = Box::new(ask);
+            self.mesh.push(target, Message::Ask { from: self.index as u16, waiter, holder, ask });
+            self.mesh.wake(target);
+        } else if matches!(ask, Ask::Hold) {
+            self.waiters.borrow_mut()[waiter as usize].left_count = 1;
+            self.want_hold(Holder::Own { waiter });
+        } else {
+            if !holder && touches_counters(&ask) {
+                self.until_free(Room::WINDOW).await;
+            }
+            return self.answer(ask);
+        }
+        self.returned(waiter).await;
+        let answer = self.waiters.borrow_mut()[waiter as usize].answer.take();
+        *answer.expect("who is woken has an answer")
+    }
+
+    /// Handle what other shards send, for as long as the shard runs.
+    pub async fn receive_messages(self: Rc<Self>) {
+        loop {
+            self.mesh.woken().await;
+            for source in self.mesh.sources() {
+                let mut answered = false;
+                while let Some(message) = self.mesh.pop(source) {
+                    // While the shard is held, only its holder's messages are handled, and there is room for those.
+                    while !self.hold.held.get() && !self.has_room(Room::WINDOW) {
+                        self.until_room(Room::WINDOW).await;
+                    }
+                    answered |= self.handle(message);
+                }
+                if answered {
+                    self.mesh.wake(source);
+                }
+            }
+            self.publish_memory();
+            self.note_message();
+        }
+    }
+
+    /// Handle a message. True when something was sent back, to a shard that is still to be woken.
+    pub(super) fn handle(self: &Rc<Self>, message: Message) -> bool {
+        match message {
+            Message::Execute { ref batch, .. } if self.hold.held.get() && !batch.holder => self.defer(message),
+            Message::Ask { ref ask, holder: false, .. } if self.hold.held.get() && touches_counters(ask) => {
+                self.defer(message)
+            }
+            Message::Execute { from, waiter, mut batch } => {
+                batch.execute(&mut self.counters.borrow_mut());
+                self.note_changes();
+                self.mesh.push(usize::from(from), Message::Executed { waiter, batch });
+                true
+            }
+            Message::Executed { waiter, batch } => {
+                self.come_back(waiter, |waiter| waiter.executed.push(batch));
+                false
+            }
+            Message::Ask { from, waiter, ask, .. } => match *ask {
+                Ask::Hold => {
+                    self.want_hold(Holder::Other { shard: usize::from(from), waiter });
+                    false
+                }
+                ask => {
+                    let answer = Box::new(self.answer(ask));
+                    self.mesh.push(usize::from(from), Message::Answer { waiter, answer });
+                    true
+                }
+            },
+            Message::Answer { waiter, answer } => {
+                self.come_back(waiter, |waiter| waiter.answer = Some(answer));
+                false
+            }
+            Message::Accepted(accepted) => {
+                Connection::start(self, *accepted);
+                false
+            }
+        }
+    }
+
+    /// Answer a question at once. `Hold` is not one of these.
+    fn answer(self: &Rc<Self>, ask: Ask) -> Answer {
+        let touches = touches_counters(&ask);
+        let answer = self.answer_now(ask);
+        if touches {
+            self.note_changes();
+        }
+        answer
+    }
+
+    fn answer_now(self: &Rc<Self>, ask: Ask) -> Answer {
+        let now_ms = self.clock.now().unix_ms;
+        let mut counters = self.counters.borrow_mut();
+        match ask {
+            Ask::Hold => unreachable!("a hold is granted, not answered"),
+            Ask::Release => {
+                drop(counters);
+                self.release();
+                Answer::Done
+            }
+            Ask::ChangedFrame => {
+                drop(counters);
+                Answer::Count(self.changed_frame())
+            }
+            Ask::Link(links) => {
+                if let Some(recorder) = counters.changes_mut().recorder_mut() {
+                    recorder.link(links.into_iter());
+                }
+                Answer::Done
+            }
+            Ask::KeyCount => Answer::Count(counters.key_count()),
+            Ask::SlotKeyCount(slot) => Answer::Count(counters.slot_key_count(slot)),
+            Ask::Flush => {
+                counters.flush(now_ms);
+                Answer::Done
+            }
+            Ask::Scan { cursor, count, pattern } => scan(&counters, cursor, count, pattern.as_deref(), now_ms),
+            Ask::Random(pick) => Answer::Key(counters.random(pick, now_ms).map(Box::from)),
+            Ask::Entry(key) => Answer::Entry(counters.entry(self.key(&key), now_ms)),
+            Ask::Take(key) => Answer::Entry(counters.take(self.key(&key), now_ms)),
+            Ask::Put(key, entry) => Answer::Put(counters.put(self.key(&key), entry)),
+            Ask::Watch(key) => Answer::Count(counters.watch(self.key(&key), now_ms)),
+            Ask::WatchedVersion(key) => Answer::Count(counters.watched_version(self.key(&key), now_ms)),
+            Ask::Unwatch(key) => {
+                counters.unwatch(self.key(&key));
+                Answer::Done
+            }
+            Ask::Report => {
+                drop(counters);
+                Answer::Report(Box::new(self.report()))
+            }
+            Ask::Histogram(which) => {
+                Answer::Histogram(self.stats.borrow().latency.histogram(which).cloned().map(Box::new))
+            }
+            Ask::Spikes => {
+                let stats = self.stats.borrow();
+                Answer::Spikes(Event::ALL.map(|event| stats.latency.monitor.series(event).clone()))
+            }
+            Ask::ResetSpikes(events) => {
+                let monitor = &mut self.stats.borrow_mut().latency.monitor;
+                let reset = Event::ALL.map(|event| events[event as usize] && monitor.reset(event));
+                Answer::ResetSpikes(reset)
+            }
+            Ask::ResetStats => {
+                counters.reset_stats();
+                self.stats.borrow_mut().reset();
+                Answer::Done
+            }
+            Ask::Clients(filter) => Answer::Text(self.client_lines(&filter)),
+            Ask::KillClients(filter) => Answer::Count(self.kill_clients(&filter)),
+            Ask::Slowlog(count) => Answer::Slowlog(self.stats.borrow().slow_entries(count)),
+            Ask::SlowlogReset => {
+                self.stats.borrow_mut().reset_slow();
+                Answer::Done
+            }
+        }
+    }
+}
+
+/// Whether a transaction's hold must keep this question waiting.
+fn touches_counters(ask: &Ask) -> bool {
+    !matches!(
+        ask,
+        Ask::Hold
+            | Ask::Release
+            | Ask::Report
+            | Ask::Histogram(_)
+            | Ask::Spikes
+            | Ask::ResetSpikes(_)
+            | Ask::ResetStats
+            | Ask::Clients(_)
+            | Ask::KillClients(_)
+            | Ask::Slowlog(_)
+            | Ask::SlowlogReset
+            | Ask::Unwatch(_)
+    )
+}
+
+/// One step of `SCAN` or `KEYS`.
+fn scan(counters: &Counters, cursor: u64, count: u64, pattern: Option<&[u8]>, now_ms: i64) -> Answer {
+    let mut keys: Vec<Box<[u8]>> = Vec::new();
+    let mut bytes = 0;
+    let cursor = counters.scan(cursor, count, now_ms, &mut |key, _| {
+        if bytes + key.len() > SCAN_STEP_BYTES_MAX {
+            return false;
+        }
+        if pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+            bytes += key.len();
+            keys.push(Box::from(key));
+        }
+        true
+    });
+    Answer::Keys { cursor, keys }
+}
