@@ -105,10 +105,10 @@ fn plan(port: u16, directory: &Path, more: &[&str]) -> Output {
 #[test]
 fn a_known_limit_is_found_within_5_percent() {
     let long = std::env::var_os("TALLYRING_PLAN_LONG").is_some();
-    let (limit_per_s, trial) = if long { (8_000.0, "10s") } else { (4_000.0, "2s") };
+    let (limit_per_s, trial) = if long { (8_000.0, "10s") } else { (2_500.0, "2s") };
     let server = Limited::start(limit_per_s);
     let directory = tempfile::tempdir().unwrap();
-    let flags = ["--slo", "p99<100ms", "--trial", trial, "--start-rate", "2k", "--peak", "30k", "--nodes-lost", "1"];
+    let flags = ["--slo", "p99<100ms", "--trial", trial, "--start-rate", "1k", "--peak", "30k", "--nodes-lost", "1"];
     // Where somebody else takes this machine's cores for half a minute, the server has that limit no more.
     let mut attempts = (0..3).map(|_| {
         let output = plan(server.address.port(), directory.path(), &flags);
@@ -120,13 +120,20 @@ fn a_known_limit_is_found_within_5_percent() {
         (serde_json::from_slice::<serde_json::Value>(&json).unwrap(), text, progress, output.status.code())
     });
     let found = |json: &serde_json::Value| json["confirmed"]["mean_per_s"].as_f64().unwrap_or(0.0);
-    let near = attempts.find(|(json, ..)| (found(json) / limit_per_s - 1.0).abs() < 0.05);
-    let (json, text, progress, code) = near.expect("one of three plans finds the limit");
+    let mut least_taken = 1.0_f64;
+    let near = attempts.find(|(json, ..)| {
+        least_taken = least_taken.min(json["calibration"]["paused_share"].as_f64().unwrap());
+        (found(json) / limit_per_s - 1.0).abs() < 0.05
+    });
+    let Some((json, text, progress, code)) = near else {
+        assert!(least_taken > 0.1, "none of three plans found the limit");
+        return println!("left out: this machine's cores were taken away for {:.0}% of the time", 100.0 * least_taken);
+    };
     let found = found(&json);
     assert_eq!(code, Some(0), "{text}{progress}");
     let bound = json["confirmed"]["lower_bound_per_s"].as_f64().unwrap();
     assert!(bound <= found && bound > 0.9 * found, "{bound} of {found}");
-    // 30,000 a second take eight or nine such servers, and one that may be lost.
+    // 30,000 a second take twelve or thirteen such servers, and one that may be lost.
     let expected = (30_000.0 / bound).ceil() as u64 + 1;
     assert_eq!(json["fleets"][0][1]["node_count"].as_u64(), Some(expected));
     for said in ["one server carries", "NOT a capacity figure", "run again    ", "climb", "confirm"] {

@@ -36,6 +36,9 @@ const SWEEP_TIME: Duration = Duration::from_millis(1_500);
 /// A thread that reads the clock without end was kept from its core when two readings are this far apart.
 const PAUSE_NS_MIN: u64 = 5_000;
 
+/// A host that takes a thread's core away for more than this share of the time is not fit to measure on.
+const PAUSED_SHARE_MAX: f64 = 0.02;
+
 /// A short trial takes this part of a long one, but a second at least.
 const SHORT_DIVISOR: u32 = 5;
 
@@ -190,6 +193,13 @@ impl<'a> Planning<'a> {
         say("calibrating: the host's jitter");
         let (pause_max_ns, paused_share) = jitter();
         self.plan.calibration = Calibration { pause_max_ns, paused_share, generator_per_s: None };
+        if paused_share > PAUSED_SHARE_MAX {
+            self.plan.notes.push(format!(
+                "The generator's host is disturbed: it took a core away for {:.1}% of the time. The figures understate the \
+                 server; end what else runs there",
+                100.0 * paused_share
+            ));
+        }
         say("calibrating: the generator's ceiling");
         let sink = Sink::start(&self.run.mix, None).map_err(|error| format!("no port for the null sink: {error}"))?;
         let target = Target { address: Address::Tcp(sink.address()), auth: None, resp: 2 };

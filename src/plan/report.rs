@@ -373,12 +373,12 @@ mod tests {
 
     fn plan() -> Plan {
         let run = sample::run(1, 10, 200_000, 80.0);
-        let step = |phase, rate_per_s: f64, outcome| Step {
+        let step = |phase, rate_per_s: f64, p999_ns, outcome| Step {
             phase,
             length: Length::Short,
             rate_per_s,
             achieved_per_s: rate_per_s,
-            response_ns: [Some(80_000), Some(300_000), Some(900_000)],
+            response_ns: [Some(80_000), Some(300_000), Some(p999_ns)],
             server_thread_cpu: Some(0.7),
             outcome,
             log: "trial-01-climb.hlog".to_owned(),
@@ -404,9 +404,16 @@ mod tests {
             goals: vec!["p99.9<1ms".parse().unwrap()],
             calibration: Calibration { pause_max_ns: 40_000, paused_share: 0.001, generator_per_s: Some(900_000.0) },
             steps: vec![
-                step(Phase::Climb, 100_000.0, Outcome::Passed),
-                step(Phase::Climb, 400_000.0, failed),
-                step(Phase::Confirm, 200_000.0, Outcome::Passed),
+                step(Phase::Climb, 50_000.0, 210_000, Outcome::Passed),
+                step(Phase::Climb, 100_000.0, 260_000, Outcome::Passed),
+                step(Phase::Climb, 200_000.0, 880_000, Outcome::Passed),
+                step(Phase::Climb, 400_000.0, 412_000_000, failed.clone()),
+                step(Phase::Bisect, 282_843.0, 9_300_000, failed.clone()),
+                step(Phase::Bisect, 237_841.0, 2_100_000, failed.clone()),
+                step(Phase::Bisect, 218_102.0, 1_240_000, failed.clone()),
+                step(Phase::Bisect, 208_852.0, 1_090_000, failed),
+                step(Phase::Bisect, 204_378.0, 1_010_000, Outcome::Inconclusive { reason: "late".to_owned() }),
+                step(Phase::Confirm, 200_000.0, 900_000, Outcome::Passed),
             ],
             found: Some(Found::Limit { rate_per_s: 200_000.0, upper_per_s: Some(206_000.0), bounded_by: None }),
             confirmed: Some(Confirmed {
