@@ -1,0 +1,201 @@
+//! Which frames of a data directory count, and what does not although it is there.
+
+use memchr::memmem;
+
+use super::frames::read_all;
+use super::stream::{Stop, read_stream, segments_of};
+use super::{Damage, Loss, RecoveryError};
+use crate::journal::cut::{Group, cut};
+use crate::journal::disk::Files;
+use crate::journal::frame::{self, FrameKind, MAGIC};
+use crate::journal::manifest::{MANIFEST, Manifest, Run, parse_segment_name, parse_snapshot_name, segment_name};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Examined {
+    /// What counts. Every run is closed.
+    pub manifest: Manifest,
+    /// What does not, although it was there.
+    pub losses: Vec<Loss>,
+    /// Files that are not needed any more.
+    pub stale: Vec<String>,
+    /// The number of the next run.
+    pub next_run: u64,
+    /// The number of the next snapshot.
+    pub next_snapshot: u64,
+}
+
+/// What one journal of a run was found to be.
+struct Stream {
+    /// The last whole frame in order.
+    last: u64,
+    /// Pairs of linked frames.
+    links: Vec<Group>,
+    loss: Option<Loss>,
+}
+
+/// Find out what counts. `recover`: damage of journals is dropped, with all of the same shard behind it.
+///
+/// # Errors
+/// Whatever makes it uncertain what counts.
+pub fn examine(files: &impl Files, recover: bool) -> Result<Examined, RecoveryError> {
+    let mut names = files.names().map_err(|error| RecoveryError::Io { file: ".".to_owned(), error })?;
+    names.sort_unstable();
+    let is_data = |name: &&String| parse_segment_name(name).is_some() || parse_snapshot_name(name).is_some();
+    let mut manifest = if names.iter().any(|name| name == MANIFEST) {
+        let text = String::from_utf8_lossy(&read_all(files, MANIFEST)?).into_owned();
+        Manifest::parse(&text).map_err(|error| RecoveryError::Manifest { error })?
+    } else if let Some(file) = names.iter().find(is_data) {
+        return Err(RecoveryError::NoManifest { file: file.clone() });
+    } else {
+        Manifest::default()
+    };
+    let mut losses = Vec::new();
+    if let Some(open) = manifest.runs.iter_mut().find(|run| run.to.is_none()) {
+        close(files, &names, open, recover, &mut losses)?;
+    }
+    let next_run = manifest.runs.last().map_or(0, |run| run.number) + 1;
+    manifest.runs.retain(|run| !run.is_empty());
+    let needed: Vec<String> = manifest.runs.iter().flat_map(|run| needed_segments(&names, run)).collect();
+    let counts = |name: &String| match (parse_segment_name(name), parse_snapshot_name(name)) {
+        (Some(_), _) => needed.contains(name),
+        (_, Some((number, _))) => manifest.snapshot.is_some_and(|snapshot| snapshot.number == number),
+        _ => true,
+    };
+    let last_snapshot = names.iter().filter_map(|name| parse_snapshot_name(name)).map(|(number, _)| number).max();
+    let known_snapshot = manifest.snapshot.map(|snapshot| snapshot.number);
+    Ok(Examined {
+        next_run: next_run
+            .max(names.iter().filter_map(|name| parse_segment_name(name)).map(|(run, ..)| run + 1).max().unwrap_or(0)),
+        next_snapshot: last_snapshot.max(known_snapshot).map_or(1, |last| last + 1),
+        stale: names.iter().filter(|name| !counts(name)).cloned().collect(),
+        losses,
+        manifest,
+    })
+}
+
+/// Close a run that ended without saying so.
+fn close(
+    files: &impl Files,
+    names: &[String],
+    run: &mut Run,
+    recover: bool,
+    losses: &mut Vec<Loss>,
+) -> Result<(), RecoveryError> {
+    let run_now = &*run;
+    // The journals are independent of each other up to here: one thread each, in rounds of as many as there are cores.
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut streams = Vec::new();
+    let shards: Vec<usize> = (0..run.shard_count()).collect();
+    for round in shards.chunks(at_once) {
+        let examined: Vec<_> = std::thread::scope(|scope| {
+            let examine = |shard| scope.spawn(move || examine_stream(files, names, run_now, shard, recover));
+            let threads: Vec<_> = round.iter().map(|shard| examine(*shard)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+        });
+        for stream in examined {
+            streams.push(stream?);
+        }
+    }
+    let found: Vec<u64> = streams.iter().map(|stream| stream.last).collect();
+    let groups: Vec<Group> = streams.iter().flat_map(|stream| stream.links.iter().cloned()).collect();
+    let mut to = found.clone();
+    cut(&mut to, &groups);
+    losses.extend(streams.into_iter().filter_map(|stream| stream.loss));
+    for (shard, (found, to)) in found.into_iter().zip(&mut to).enumerate() {
+        // Never before the snapshot: what it holds was all on the disk when it was completed.
+        *to = (*to).max(run.from[shard] - 1);
+        if *to < found {
+            losses.push(Loss::Linked { shard, frame_count: found - *to });
+        }
+    }
+    run.to = Some(to);
+    Ok(())
+}
+
+fn examine_stream(
+    files: &impl Files,
+    names: &[String],
+    run: &Run,
+    shard: usize,
+    recover: bool,
+) -> Result<Stream, RecoveryError> {
+    let segments = segments_of(names, run, shard);
+    let mut links: Vec<Group> = Vec::new();
+    let end = read_stream(files, &segments, run, shard, u64::MAX, &mut |frame| {
+        let own = (shard as u16, frame.head.sequence);
+        links.extend(frame.links().map(|link| vec![own, (link.shard, link.sequence)]));
+        Ok(())
+    })?;
+    links.retain(|group| group.iter().all(|(shard, _)| usize::from(*shard) < run.shard_count()));
+    let mut stream = Stream { last: end.last, links, loss: None };
+    let Some(stop) = end.stop else { return Ok(stream) };
+    let behind = Behind::of(files, &segments[stop.segment..], &stop, run)?;
+    let damage = Damage {
+        file: stop.file.clone(),
+        offset: stop.offset,
+        why: stop.why,
+        frame_count: behind.frame_count,
+        record_count: behind.record_count,
+    };
+    stream.loss = match behind.durable > end.last {
+        true if !recover => return Err(RecoveryError::Damaged(damage)),
+        true => Some(Loss::Damage(damage)),
+        false if behind.bytes == 0 => None,
+        false => Some(Loss::Tail { file: stop.file, offset: stop.offset, bytes: behind.bytes }),
+    };
+    Ok(stream)
+}
+
+/// The files of a closed run that have frames which count.
+fn needed_segments(names: &[String], run: &Run) -> Vec<String> {
+    let to = run.to.as_ref().expect("the run is closed");
+    let of = |shard: usize| {
+        let counts = move |first: &u64| *first <= to[shard] && run.from[shard] <= to[shard];
+        let firsts = segments_of(names, run, shard).into_iter().filter(counts);
+        firsts.map(move |first| segment_name(run.number, shard, first))
+    };
+    (0..run.shard_count()).flat_map(of).collect()
+}
+
+/// What lies behind the place where a journal stops.
+#[derive(Default)]
+struct Behind {
+    bytes: u64,
+    frame_count: u64,
+    record_count: u64,
+    /// The greatest `durable` of the whole frames.
+    durable: u64,
+}
+
+impl Behind {
+    fn of(files: &impl Files, segments: &[u64], stop: &Stop, run: &Run) -> Result<Behind, RecoveryError> {
+        let mut behind = Behind::default();
+        for (index, first) in segments.iter().enumerate() {
+            let shard = parse_segment_name(&stop.file).expect("a journal's file").1;
+            let bytes = read_all(files, &segment_name(run.number, shard, *first))?;
+            let start = if index == 0 { (stop.offset as usize).min(bytes.len()) } else { 0 };
+            behind.look(&bytes[start..], run.id);
+        }
+        Ok(behind)
+    }
+
+    fn look(&mut self, bytes: &[u8], run_id: u64) {
+        self.bytes += bytes.len() as u64;
+        let mut at = 0;
+        while let Some(found) = memmem::find(&bytes[at..], &MAGIC) {
+            at += found;
+            match frame::parse(&bytes[at..]) {
+                Ok(frame) if frame.head.run_id == run_id => {
+                    if frame.head.kind == FrameKind::Changes {
+                        self.frame_count += 1;
+                        self.record_count += frame.records().count() as u64;
+                        self.durable = self.durable.max(frame.head.durable);
+                    }
+                    at += frame.len;
+                }
+                _ => at += 1,
+            }
+        }
+    }
+}
