@@ -11,8 +11,10 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use clap_complete::Shell;
 
 use crate::bench;
-use crate::config::Options;
+use crate::config::{DATA_DIRECTORY, Options};
 use crate::doctor;
+use crate::offline::export::{Export, Format};
+use crate::offline::import::Import;
 use crate::plan;
 use crate::startup::StartError;
 use crate::top::Top;
@@ -35,6 +37,31 @@ Examples:
   tallyring doctor --config /etc/tallyring.toml
   tallyring doctor --pid \"$(pidof tallyring)\" --json
   tallyring doctor --bind 0.0.0.0 --requirepass x --skip virtual-machine,swap";
+
+const CHECK_HELP: &str = "\
+It writes nothing and takes no lock, so a server may be at work there.
+
+Exit codes:
+  0  all is there and whole
+  1  something is damaged, missing or torn: which file, from which byte on, and what a server would do
+  2  wrong flags, or the directory cannot be read
+
+Examples:
+  tallyring check
+  tallyring check /var/lib/tallyring";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  tallyring export --format csv --output counters.csv
+  tallyring export /var/lib/tallyring --format resp | redis-cli --pipe
+  tallyring export --format jsonl | gzip > counters.jsonl.gz";
+
+const IMPORT_EXAMPLES: &str = "\
+Strings that are 64-bit integers are taken, with their expiry, from database 0. Everything else is counted and listed.
+
+Examples:
+  tallyring import dump.rdb
+  tallyring import /var/lib/redis/appendonlydir --dir /var/lib/tallyring";
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -95,6 +122,19 @@ pub enum Command {
     /// Show what a running server does: operations, latencies, shards, memory, commands
     #[command(after_help = TOP_EXAMPLES)]
     Top(TopArgs),
+    /// Verify a data directory: whether all that should be there is, and whole
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// The data directory
+        #[arg(value_name = "DIR", default_value = DATA_DIRECTORY)]
+        directory: PathBuf,
+    },
+    /// Write the counters of a data directory as commands, CSV or JSON lines
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+    /// Make a data directory of what a Redis has written: dump.rdb, appendonly.aof, appendonlydir
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Print the completions of a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -137,6 +177,31 @@ impl TopArgs {
 fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
+}
+
+/// The flags of `tallyring export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The data directory
+    #[arg(value_name = "DIR", default_value = DATA_DIRECTORY)]
+    pub directory: PathBuf,
+    /// How each counter is written
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// Write to this file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// The flags of `tallyring import`.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Snapshots and append-only files, and directories with such; of a key that two have, the later one counts
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The data directory to make. One that holds counters is refused
+    #[arg(long, value_name = "DIR", default_value = DATA_DIRECTORY)]
+    pub dir: PathBuf,
 }
 
 /// The flags of `tallyring serve`.
@@ -194,6 +259,12 @@ pub enum Invocation {
     Doctor(Box<doctor::Request>),
     /// `tallyring top`.
     Top(Top),
+    /// `tallyring check`, of this directory.
+    Check(PathBuf),
+    /// `tallyring export`.
+    Export(Export),
+    /// `tallyring import`.
+    Import(Import),
     /// `tallyring completions`.
     Completions(Shell),
     /// `tallyring man`, into this directory.
@@ -229,6 +300,11 @@ pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
         Command::Bench(arguments) => Invocation::Bench(arguments),
         Command::Plan(options) => Invocation::Plan(options),
         Command::Top(top) => Invocation::Top(top.top()),
+        Command::Check { directory } => Invocation::Check(directory),
+        Command::Export(ExportArgs { directory, format, output }) => {
+            Invocation::Export(Export { directory, format, output })
+        }
+        Command::Import(ImportArgs { files, dir }) => Invocation::Import(Import { files, directory: dir }),
         Command::Completions { shell } => Invocation::Completions(shell),
         Command::Man { directory } => Invocation::Man(directory),
     })

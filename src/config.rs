@@ -197,6 +197,9 @@ pub struct Options {
     pub latency_monitor_threshold: Option<u64>,
 }
 
+/// The data directory when nobody says otherwise.
+pub const DATA_DIRECTORY: &str = "tallyring-data";
+
 /// What the server runs by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -353,7 +356,7 @@ impl Config {
             requirepass,
             appendonly: options.appendonly.is_none_or(|answer| answer.0),
             appendfsync: options.appendfsync.unwrap_or(AppendFsync::Everysec),
-            dir: options.dir.unwrap_or_else(|| PathBuf::from("tallyring-data")),
+            dir: options.dir.unwrap_or_else(|| PathBuf::from(DATA_DIRECTORY)),
             auto_aof_rewrite_percentage: options.auto_aof_rewrite_percentage.unwrap_or(100),
             auto_aof_rewrite_min_bytes: options.auto_aof_rewrite_min_size.map_or(64 << 20, |size| size.0),
             recover: options.recover.is_some_and(|answer| answer.0),

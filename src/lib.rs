@@ -37,6 +37,7 @@ pub mod process;
 pub mod stats;
 pub mod tasks;
 
+pub mod offline;
 pub mod pages;
 pub mod top;
 // The tools that come with it.

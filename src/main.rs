@@ -1,7 +1,8 @@
 //! The `tallyring` binary: which subcommand, and how the process ends.
 //!
 //! Exit codes: 0 all went well; 1 the machine refuses (one line on standard error: cause and remedy); 2 wrong flags or
-//! configuration. `doctor` has two more for what it finds, and `bench` its own ([`tallyring::bench::command`]).
+//! configuration. `doctor` has two more for what it finds, and `bench` and `check` their own ([`tallyring::bench::command`],
+//! [`tallyring::offline::check`]).
 
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{bench, doctor, logging, pages, plan, server, top};
+use tallyring::{bench, doctor, logging, offline, pages, plan, server, top};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
         Invocation::Top(top) => top::run(&top).map(|()| ExitCode::SUCCESS),
         Invocation::Completions(shell) => pages::print_completions(shell).map(|()| ExitCode::SUCCESS),
         Invocation::Man(directory) => pages::write_manual(&directory).map(|()| ExitCode::SUCCESS),
+        Invocation::Check(directory) => Ok(ExitCode::from(offline::check::run(&directory))),
+        Invocation::Export(export) => offline::export::run(&export).map(|()| ExitCode::SUCCESS),
+        Invocation::Import(import) => offline::import::run(&import).map(|()| ExitCode::SUCCESS),
         Invocation::Bench(arguments) => Ok(bench::command::execute(&arguments)),
         Invocation::Plan(options) => Ok(plan::execute::execute(&options)),
     });

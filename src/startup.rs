@@ -247,9 +247,10 @@ pub enum StartError {
     },
 }
 
-fn data_remedy(error: &RecoveryError) -> &'static str {
+/// What to do about data that cannot be used as they are.
+pub(crate) fn data_remedy(error: &RecoveryError) -> &'static str {
     match error {
-        RecoveryError::Damaged(damage) if damage.file.starts_with("journal") => {
+        RecoveryError::Damaged(damage) if damage.droppable => {
             "Bring the file back from a copy; or start once with --recover, which drops what lies at and behind that place"
         }
         RecoveryError::Io { .. } => "Let this user read it",

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio_uring::buf::BoundedBuf;
 
+/// The file that a server locks.
+const LOCK: &str = "lock";
+
 /// What is written while the server runs.
 #[expect(async_fn_in_trait, reason = "every caller lives on one thread")]
 pub trait Disk {
@@ -39,12 +42,16 @@ pub trait DiskFile {
     async fn sync(&self) -> io::Result<()>;
 }
 
-/// What is read, and the little that is written, when the server starts.
+/// What is read when the server starts, or without one.
 pub trait Files: Sync {
     /// The names of all files.
     fn names(&self) -> io::Result<Vec<String>>;
     /// Read a file from its beginning.
     fn open(&self, name: &str) -> io::Result<Box<dyn Read + '_>>;
+}
+
+/// The little that is written when the server starts.
+pub trait FilesMut: Files {
     /// Write a file and have it on the disk.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Give a file another name and have that on the disk.
@@ -100,12 +107,28 @@ impl Directory {
     /// Create it where it is missing, and keep all others out. `None`: somebody else has it.
     pub fn lock(&self) -> io::Result<Option<DirectoryLock>> {
         self.create()?;
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join("lock"))?;
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(DirectoryLock { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The process that holds the lock, as far as it can be seen from here (proc_locks(5)): asking for the lock, even for a
+    /// moment, could keep a server from starting.
+    pub fn user(&self) -> Option<u32> {
+        let file = rustix::fs::stat(self.path.join(LOCK)).ok()?;
+        let (major, minor) = (rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
+        let place = format!("{major:02x}:{minor:02x}:{}", file.st_ino);
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        locks.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                [_, "FLOCK", _, "WRITE", pid, of, ..] if of == place => pid.parse().ok(),
+                _ => None,
+            }
+        })
     }
 
     /// Create the directory and those above it, and have their names on the disk.
@@ -144,7 +167,9 @@ impl Files for Directory {
     fn open(&self, name: &str) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(fs::File::open(self.path.join(name))?))
     }
+}
 
+impl FilesMut for Directory {
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = fs::File::create(self.path.join(name))?;
         file.write_all(bytes)?;

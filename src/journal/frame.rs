@@ -85,6 +85,9 @@ pub struct Frame<'a> {
 /// Why bytes are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
+    /// There is no such file.
+    #[error("it is missing")]
+    Missing,
     /// The bytes end within it.
     #[error("it ends within a frame")]
     Short,

@@ -4,6 +4,7 @@
 //! counters → Recorder (one record a counter) → frame → Writer → segment files    changes.rs, writer.rs
 //!                                        snapshot files + manifest               snapshot.rs, manifest.rs
 //! start: examine → load                                                          recovery.rs, cut.rs
+//! without a server: a picture of the directory                                   picture.rs
 //! ```
 //!
 //! Each shard has a journal of its own, which its own ring writes. Records are absolute values, so replaying one twice
@@ -18,6 +19,7 @@ pub mod cut;
 pub mod disk;
 pub mod frame;
 pub mod manifest;
+pub mod picture;
 pub mod record;
 pub mod recovery;
 pub mod shared;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! examine   which frames count                    over stream.rs, which follows a journal through its files
-//! load      snapshot and journals into counters   over frames.rs, which reads a file frame by frame
+//! survey    what is in each file that counts      over snapshot.rs, which follows a snapshot's file
+//! load      all of that into counters             over frames.rs, which reads a file frame by frame
 //! ```
 //!
 //! In a run that has not ended orderly the journal of a shard ends where its frames end to be whole: a crash leaves such
@@ -12,15 +13,18 @@
 mod examine;
 mod frames;
 mod load;
+mod snapshot;
 mod stream;
+mod survey;
 
 use std::fmt;
 use std::io;
 
 pub use examine::{Examined, examine};
 pub use load::load;
+pub use survey::{Surveyed, survey};
 
-use super::disk::Files;
+use super::disk::FilesMut;
 use super::frame::Broken;
 use super::manifest::{MANIFEST, MANIFEST_NEW, Manifest};
 
@@ -65,11 +69,20 @@ pub struct Damage {
     pub frame_count: u64,
     /// Records in these.
     pub record_count: u64,
+    /// Whether `--recover` can drop what lies at and behind that place: in the journal of the run that did not end orderly.
+    pub droppable: bool,
+}
+
+impl Damage {
+    /// Damage that nothing but a copy of the file mends.
+    fn lasting(file: String, offset: u64, why: Broken) -> Damage {
+        Damage { file, offset, why, frame_count: 0, record_count: 0, droppable: false }
+    }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Damage { file, offset, why, frame_count, record_count } = self;
+        let Damage { file, offset, why, frame_count, record_count, droppable: _ } = self;
         write!(f, "{file} is damaged at byte {offset}: {why}")?;
         if *frame_count > 0 {
             write!(f, "; behind it are {frame_count} whole frames with {record_count} changes")?;
@@ -120,7 +133,7 @@ impl fmt::Display for Loss {
 ///
 /// # Errors
 /// What the disk says; the old one is in force then.
-pub fn replace_manifest(files: &impl Files, manifest: &Manifest) -> io::Result<()> {
+pub fn replace_manifest(files: &impl FilesMut, manifest: &Manifest) -> io::Result<()> {
     files.write(MANIFEST_NEW, manifest.to_string().as_bytes())?;
     files.rename(MANIFEST_NEW, MANIFEST)
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::cut::Progress;
-use super::disk::{Directory, DirectoryLock, Disk, DiskFile, Files, write_all_at};
+use super::disk::{Directory, DirectoryLock, Disk, DiskFile, Files, FilesMut, write_all_at};
 use super::manifest::{MANIFEST, MANIFEST_NEW, Manifest, Run, Snapshot, parse_segment_name, parse_snapshot_name};
 use super::recovery::{self, Loss, RecoveryError};
 
@@ -110,7 +110,7 @@ impl Journals {
         // From here on the run before is closed: what was cut stays cut.
         recovery::replace_manifest(&directory, &manifest)?;
         for name in &examined.stale {
-            Files::remove(&directory, name)?;
+            FilesMut::remove(&directory, name)?;
         }
         Ok(Journals {
             run: examined.next_run,

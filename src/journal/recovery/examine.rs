@@ -122,7 +122,7 @@ fn examine_stream(
 ) -> Result<Stream, RecoveryError> {
     let segments = segments_of(names, run, shard);
     let mut links: Vec<Group> = Vec::new();
-    let end = read_stream(files, &segments, run, shard, u64::MAX, &mut |frame| {
+    let end = read_stream(files, &segments, run, shard, &mut |_, frame| {
         let own = (shard as u16, frame.head.sequence);
         links.extend(frame.links().map(|link| vec![own, (link.shard, link.sequence)]));
         Ok(())
@@ -137,6 +137,7 @@ fn examine_stream(
         why: stop.why,
         frame_count: behind.frame_count,
         record_count: behind.record_count,
+        droppable: true,
     };
     stream.loss = match behind.durable > end.last {
         true if !recover => return Err(RecoveryError::Damaged(damage)),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::RecoveryError;
+use super::{Damage, RecoveryError};
 use crate::journal::disk::Files;
 use crate::journal::frame::{self, Broken, FRAME_HEADER_BYTES, Frame};
 use crate::limits::JOURNAL_BUFFER_BYTES;
@@ -24,7 +24,10 @@ pub(super) struct FrameReader<'a> {
 
 impl<'a> FrameReader<'a> {
     pub fn open(files: &'a impl Files, file: &str) -> Result<FrameReader<'a>, RecoveryError> {
-        let reader = files.open(file).map_err(|error| RecoveryError::Io { file: file.to_owned(), error })?;
+        let reader = files.open(file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RecoveryError::Damaged(Damage::lasting(file.to_owned(), 0, Broken::Missing)),
+            _ => RecoveryError::Io { file: file.to_owned(), error },
+        })?;
         Ok(FrameReader { file: file.to_owned(), reader, buffer: vec![0; READ_BYTES], start: 0, end: 0, offset: 0 })
     }
 

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::frames::FrameReader;
+use super::RecoveryError;
+use super::snapshot::read_snapshot;
 use super::stream::{read_stream, segments_of};
-use super::{Damage, RecoveryError};
 use crate::counters::{Counters, Key, Seed, cursor_slot};
 use crate::journal::disk::Files;
-use crate::journal::frame::{Broken, Frame, FrameKind};
-use crate::journal::manifest::{Manifest, segment_name, snapshot_name};
+use crate::journal::frame::Frame;
+use crate::journal::manifest::Manifest;
 use crate::journal::record::Record;
 use crate::slot::{self, ShardMap};
 
@@ -35,56 +35,22 @@ pub fn load(
     if let Some(snapshot) = manifest.snapshot {
         let map = ShardMap::new(snapshot.shard_count);
         for shard in (0..snapshot.shard_count).filter(|shard| overlaps(map.slots_of(*shard))) {
-            load_snapshot(files, &snapshot_name(snapshot.number, shard), map.slots_of(shard), &mut loader)?;
+            let of = map.slots_of(shard);
+            read_snapshot(files, snapshot.number, shard, &mut |frame| loader.frame(frame, &of))?;
         }
     }
     for run in &manifest.runs {
         let map = ShardMap::new(run.shard_count());
         for shard in (0..run.shard_count()).filter(|shard| overlaps(map.slots_of(*shard))) {
-            let to = run.to.as_ref().map_or(u64::MAX, |to| to[shard]);
             let segments = segments_of(&names, run, shard);
             let of = map.slots_of(shard);
-            let end = read_stream(files, &segments, run, shard, to, &mut |frame| loader.frame(frame, &of))?;
-            if end.last < to {
-                let next = segment_name(run.number, shard, end.last + 1);
-                let (file, offset, why) =
-                    end.stop.map_or((next, 0, Broken::Short), |stop| (stop.file, stop.offset, stop.why));
-                return Err(RecoveryError::Damaged(Damage { file, offset, why, frame_count: 0, record_count: 0 }));
+            let end = read_stream(files, &segments, run, shard, &mut |_, frame| loader.frame(frame, &of))?;
+            if let Some(damage) = end.missing(run, shard) {
+                return Err(RecoveryError::Damaged(damage));
             }
         }
     }
     Ok(())
-}
-
-fn load_snapshot(files: &impl Files, file: &str, of: Range<u16>, loader: &mut Loader<'_>) -> Result<(), RecoveryError> {
-    let mut frames = FrameReader::open(files, file)?;
-    let mut put_count = 0;
-    let mut expected = 0;
-    loop {
-        let offset = frames.offset;
-        let damaged = |why| {
-            let damage = Damage { file: file.to_owned(), offset, why, frame_count: 0, record_count: 0 };
-            Err(RecoveryError::Damaged(damage))
-        };
-        let frame = match frames.next()? {
-            None => return damaged(Broken::Short),
-            Some(Err(why)) => return damaged(why),
-            Some(Ok(frame)) => frame,
-        };
-        if frame.head.sequence != expected {
-            return damaged(Broken::Magic);
-        }
-        expected += 1;
-        match frame.head.kind {
-            FrameKind::File if expected == 1 => {}
-            FrameKind::Part => {
-                put_count += frame.records().count() as u64;
-                loader.frame(&frame, &of)?;
-            }
-            FrameKind::End if frame.body == put_count.to_le_bytes() => return Ok(()),
-            _ => return damaged(Broken::Magic),
-        }
-    }
 }
 
 /// Puts records into the counters.

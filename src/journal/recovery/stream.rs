@@ -1,7 +1,7 @@
 //! One shard's journal of one run, frame by frame over its files, as far as it is whole.
 
-use super::RecoveryError;
 use super::frames::FrameReader;
+use super::{Damage, RecoveryError};
 use crate::journal::disk::Files;
 use crate::journal::frame::{Broken, FileHead, Frame, FrameKind};
 use crate::journal::manifest::{Run, parse_segment_name, segment_name};
@@ -26,6 +26,20 @@ pub(super) struct StreamEnd {
     pub stop: Option<Stop>,
 }
 
+impl StreamEnd {
+    /// What is damaged, if not all frames of a closed run are there.
+    pub fn missing(self, run: &Run, shard: usize) -> Option<Damage> {
+        let to = run.to.as_ref()?[shard];
+        if self.last >= to {
+            return None;
+        }
+        let next = || segment_name(run.number, shard, self.last + 1);
+        let (file, offset, why) =
+            self.stop.map_or_else(|| (next(), 0, Broken::Missing), |stop| (stop.file, stop.offset, stop.why));
+        Some(Damage::lasting(file, offset, why))
+    }
+}
+
 /// Where a journal stops to be whole.
 pub(super) struct Stop {
     /// Index into the files.
@@ -38,15 +52,16 @@ pub(super) struct Stop {
     pub why: Broken,
 }
 
-/// Read the frames `run.from..=to` of a journal in order, as far as they are whole.
+/// Read the frames of a journal that count, in order, as far as they are whole: of an open run all that there are. `each`
+/// gets them with the names of their files.
 pub(super) fn read_stream(
     files: &impl Files,
     segments: &[u64],
     run: &Run,
     shard: usize,
-    to: u64,
-    each: &mut dyn FnMut(&Frame<'_>) -> Result<(), RecoveryError>,
+    each: &mut dyn FnMut(&str, &Frame<'_>) -> Result<(), RecoveryError>,
 ) -> Result<StreamEnd, RecoveryError> {
+    let to = run.to.as_ref().map_or(u64::MAX, |to| to[shard]);
     let mut expected = run.from[shard];
     let mut stop = None;
     let own_head = FileHead { shard: shard as u16, shard_count: run.shard_count() as u16 };
@@ -84,7 +99,7 @@ pub(super) fn read_stream(
                 // Written again in another file, after the first write had failed.
                 Some(Ok(frame)) if frame.head.sequence < expected => continue,
                 Some(Ok(frame)) if frame.head.sequence == expected => {
-                    each(&frame)?;
+                    each(&file, &frame)?;
                     expected += 1;
                     continue;
                 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Op, Outcome, Seed};
 use crate::journal::changes::Recorder;
-use crate::journal::disk::Files;
+use crate::journal::disk::FilesMut;
 use crate::journal::frame::{self, FileHead};
 use crate::journal::manifest::{Manifest, Run, segment_name};
 use crate::journal::recovery::{self, Loss, RecoveryError};
@@ -192,6 +192,6 @@ fn what_was_closed_must_be_there() {
         assert!(matches!(loaded, Err(RecoveryError::Damaged(_))));
     }
     let disk = journal.disk_with(journal.bytes.clone());
-    Files::remove(&disk, "manifest").expect("it was there");
+    FilesMut::remove(&disk, "manifest").expect("it was there");
     assert!(matches!(recovery::examine(&disk, false), Err(RecoveryError::NoManifest { .. })));
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::journal::disk::{Disk, DiskFile, Files};
+use crate::journal::disk::{Disk, DiskFile, Files, FilesMut};
 
 /// What a disk writes at once, or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -269,7 +269,9 @@ impl Files for SimulatedDisk {
         }
         Ok(Box::new(io::Cursor::new(self.bytes(name))))
     }
+}
 
+impl FilesMut for SimulatedDisk {
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.inodes.push(Inode { synced: bytes.to_vec(), unsynced: Vec::new() });

@@ -1,0 +1,74 @@
+//! What can be done with a data directory without a server: check it, export it, make one of a Redis's files.
+//!
+//! Invariant: a directory that holds counters is never written to.
+
+pub mod check;
+pub mod export;
+pub mod import;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::bench::units::grouped;
+use crate::config::ByteCount;
+use crate::counters::Counters;
+use crate::journal::manifest::{Manifest, Run};
+use crate::journal::picture::Picture;
+use crate::journal::recovery::{self, RecoveryError};
+use crate::slot::ShardMap;
+
+/// How often it is told how far long work has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Do something that may take long, with a line on standard error every second: `line` says how far it is.
+fn with_progress<T>(line: impl Fn() -> String + Sync, work: impl FnOnce() -> T) -> T {
+    let line = &line;
+    std::thread::scope(|scope| {
+        let (working, done) = channel::<()>();
+        scope.spawn(move || {
+            while done.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("tallyring: {}", line());
+            }
+        });
+        let result = work();
+        drop(working);
+        result
+    })
+}
+
+/// How much of something has been read.
+fn share(what: &str, read_bytes: &AtomicU64, all_bytes: u64) -> String {
+    let read_bytes = read_bytes.load(Ordering::Relaxed);
+    let percent = read_bytes.saturating_mul(100) / all_bytes.max(1);
+    format!("{what}: {percent}%, {} of {}", ByteCount(read_bytes), ByteCount(all_bytes))
+}
+
+/// `1 counter`, `2,000 counters`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+/// Load what counts, one shard after the other, so that no more is in memory than the counters of one. `each` gets them.
+fn load_by_shard<E: From<RecoveryError>>(
+    picture: &Picture,
+    manifest: &Manifest,
+    loaded: &AtomicU64,
+    mut each: impl FnMut(&Counters) -> Result<(), E>,
+) -> Result<(), E> {
+    let of_run = manifest.runs.last().map(Run::shard_count);
+    let shard_count = of_run.or(manifest.snapshot.map(|snapshot| snapshot.shard_count)).unwrap_or(1);
+    let map = ShardMap::new(shard_count);
+    for shard in 0..shard_count {
+        let slots = map.slots_of(shard);
+        let mut counters = Counters::new(slots.clone());
+        recovery::load(picture, manifest, slots, &mut counters, now_ms(), loaded)?;
+        each(&counters)?;
+    }
+    Ok(())
+}
+
+/// Unix time in milliseconds.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,398 @@
+//! What the commands of an append-only file do to counters.
+//!
+//! Redis writes effects there: times are absolute, and a key that has expired is deleted. So each command is one line of a
+//! table here, and one that would need the values of skipped keys, or a script, is not guessed at: [`Unfollowed`].
+//!
+//! Invariant: a counter that is taken has the value that Redis would load.
+
+use std::fmt;
+
+use super::store::{Skipped, Store};
+use crate::counters::Entry;
+use crate::resp::integer;
+
+/// A command that only a Redis can carry out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfollowed(String);
+
+impl fmt::Display for Unfollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Commands of lists, sets, hashes and so on that make a key, by the argument that names it. Whether it is there
+/// afterwards only Redis knows; it is no counter in any case.
+const MAKES: &[(&str, usize, Skipped)] = &[
+    ("lpush", 1, Skipped::List),
+    ("rpush", 1, Skipped::List),
+    ("lmove", 2, Skipped::List),
+    ("blmove", 2, Skipped::List),
+    ("rpoplpush", 2, Skipped::List),
+    ("brpoplpush", 2, Skipped::List),
+    ("sadd", 1, Skipped::Set),
+    ("smove", 2, Skipped::Set),
+    ("sinterstore", 1, Skipped::Set),
+    ("sunionstore", 1, Skipped::Set),
+    ("sdiffstore", 1, Skipped::Set),
+    ("hset", 1, Skipped::Hash),
+    ("hmset", 1, Skipped::Hash),
+    ("hsetnx", 1, Skipped::Hash),
+    ("hsetex", 1, Skipped::Hash),
+    ("hincrby", 1, Skipped::Hash),
+    ("hincrbyfloat", 1, Skipped::Hash),
+    ("zadd", 1, Skipped::SortedSet),
+    ("zincrby", 1, Skipped::SortedSet),
+    ("zunionstore", 1, Skipped::SortedSet),
+    ("zinterstore", 1, Skipped::SortedSet),
+    ("zdiffstore", 1, Skipped::SortedSet),
+    ("zrangestore", 1, Skipped::SortedSet),
+    ("geoadd", 1, Skipped::SortedSet),
+    ("geosearchstore", 1, Skipped::SortedSet),
+    ("xadd", 1, Skipped::Stream),
+    ("xgroup", 2, Skipped::Stream),
+    ("setrange", 1, Skipped::NoInteger),
+    ("setbit", 1, Skipped::NoInteger),
+    ("bitfield", 1, Skipped::NoInteger),
+    ("bitop", 2, Skipped::NoInteger),
+    ("pfadd", 1, Skipped::NoInteger),
+    ("pfmerge", 1, Skipped::NoInteger),
+    ("pfcount", 1, Skipped::NoInteger),
+];
+
+/// Commands that change or shrink what is skipped already, or no key.
+const NOTHING: &[&str] = &[
+    "lpushx",
+    "rpushx",
+    "linsert",
+    "lset",
+    "lpop",
+    "rpop",
+    "lrem",
+    "ltrim",
+    "lmpop",
+    "blmpop",
+    "blpop",
+    "brpop",
+    "srem",
+    "spop",
+    "hdel",
+    "hexpire",
+    "hpexpire",
+    "hexpireat",
+    "hpexpireat",
+    "hpersist",
+    "hgetdel",
+    "hgetex",
+    "zrem",
+    "zpopmin",
+    "zpopmax",
+    "bzpopmin",
+    "bzpopmax",
+    "zmpop",
+    "bzmpop",
+    "zremrangebyscore",
+    "zremrangebyrank",
+    "zremrangebylex",
+    "xdel",
+    "xdelex",
+    "xtrim",
+    "xack",
+    "xackdel",
+    "xclaim",
+    "xautoclaim",
+    "xsetid",
+    "xreadgroup",
+    "publish",
+    "spublish",
+    "script",
+    "function",
+    "ping",
+    "replconf",
+];
+
+/// Carries out commands.
+pub struct Replay<'a> {
+    store: &'a mut Store,
+    database: u32,
+    /// What a transaction has queued.
+    queue: Option<Vec<Vec<Vec<u8>>>>,
+}
+
+impl Replay<'_> {
+    /// At the beginning of a file.
+    pub fn new(store: &mut Store) -> Replay<'_> {
+        Replay { store, database: 0, queue: None }
+    }
+
+    /// Whether a transaction has begun and not ended.
+    pub fn is_in_transaction(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Carry out a command, its name first.
+    ///
+    /// # Errors
+    /// It cannot be followed.
+    pub fn command(&mut self, arguments: &[Vec<u8>]) -> Result<(), Unfollowed> {
+        let name = arguments[0].to_ascii_lowercase();
+        match (name.as_slice(), &mut self.queue) {
+            (b"multi", queue) => *queue = Some(Vec::new()),
+            (b"exec", queue) => {
+                for command in queue.take().unwrap_or_default() {
+                    self.execute(&command)?;
+                }
+            }
+            (_, Some(queue)) => queue.push(arguments.to_vec()),
+            (_, None) => self.execute(arguments)?,
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, arguments: &[Vec<u8>]) -> Result<(), Unfollowed> {
+        let name = String::from_utf8_lossy(&arguments[0]).to_ascii_lowercase();
+        let arguments: Vec<&[u8]> = arguments[1..].iter().map(Vec::as_slice).collect();
+        let done = match name.as_str() {
+            "select" => self.select(&arguments),
+            "flushall" => {
+                self.store.flush_all();
+                Some(())
+            }
+            "flushdb" => {
+                self.store.flush(self.database);
+                Some(())
+            }
+            name if NOTHING.contains(&name) => Some(()),
+            name if self.database == 0 => self.here(name, &arguments),
+            name => self.elsewhere(name, &arguments),
+        };
+        done.ok_or_else(|| Unfollowed(name.to_ascii_uppercase()))
+    }
+
+    fn select(&mut self, arguments: &[&[u8]]) -> Option<()> {
+        self.database = u32::try_from(number(arguments, 0)?).ok()?;
+        Some(())
+    }
+
+    /// A command in database 0. `None`: it cannot be followed.
+    fn here(&mut self, name: &str, arguments: &[&[u8]]) -> Option<()> {
+        if let Some((_, place, what)) = MAKES.iter().find(|(of, ..)| *of == name) {
+            self.store.skip(arguments.get(place - 1)?, *what);
+            return Some(());
+        }
+        match (name, arguments) {
+            ("set", [key, value, options @ ..]) => self.set(key, value, options)?,
+            ("setnx" | "getset", [key, value]) => self.store.set(key, value, None),
+            ("mset" | "msetnx", pairs) => {
+                for pair in pairs.chunks(2) {
+                    let [key, value] = pair else { return None };
+                    self.store.set(key, value, None);
+                }
+            }
+            ("append", [key, tail]) => self.append(key, tail),
+            ("incr", [key]) => self.add(key, 1)?,
+            ("decr", [key]) => self.add(key, -1)?,
+            ("incrby", [key, amount]) => self.add(key, integer::parse(amount)?)?,
+            ("decrby", [key, amount]) => self.add(key, integer::parse(amount)?.checked_neg()?)?,
+            ("del" | "unlink" | "getdel", keys) => keys.iter().for_each(|key| _ = self.store.remove(key)),
+            // The conditions were true, or it would not have been written.
+            ("pexpireat", [key, _, ..]) => self.expire(key, Some(number(arguments, 1)?)),
+            ("expireat", [key, _, ..]) => self.expire(key, Some(number(arguments, 1)?.checked_mul(1_000)?)),
+            ("persist", [key]) => self.expire(key, None),
+            ("rename" | "renamenx", [from, to]) => self.rename(from, to),
+            ("copy", [from, to]) => self.copy(from, to),
+            ("copy", [from, to, option]) if option.eq_ignore_ascii_case(b"replace") => self.copy(from, to),
+            ("move", [key, to]) if *to != b"0" => _ = self.store.remove(key),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// A command in another database: its keys are skipped, whatever they are.
+    fn elsewhere(&mut self, name: &str, arguments: &[&[u8]]) -> Option<()> {
+        let why = Skipped::Database(self.database);
+        match (name, arguments) {
+            ("swapdb" | "move" | "copy" | "eval" | "evalsha" | "fcall", _) => return None,
+            ("del" | "unlink" | "getdel", keys) => {
+                keys.iter().for_each(|key| self.store.remove_elsewhere(key, self.database));
+            }
+            ("mset" | "msetnx", pairs) => pairs.iter().step_by(2).for_each(|key| self.store.skip(key, why)),
+            ("rename" | "renamenx", [from, to]) => {
+                self.store.remove_elsewhere(from, self.database);
+                self.store.skip(to, why);
+            }
+            (name, arguments) => {
+                let place = MAKES.iter().find(|(of, ..)| *of == name).map_or(1, |(_, place, _)| *place);
+                self.store.skip(arguments.get(place - 1)?, why);
+            }
+        }
+        Some(())
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], options: &[&[u8]]) -> Option<()> {
+        let (mut expires_at_ms, mut options) = (None, options.iter());
+        while let Some(option) = options.next() {
+            match option.to_ascii_lowercase().as_slice() {
+                // The conditions were true, and what it answered is nobody's concern.
+                b"nx" | b"xx" | b"get" => {}
+                b"keepttl" => expires_at_ms = self.store.get(key).and_then(|entry| entry.expires_at_ms),
+                b"pxat" => expires_at_ms = Some(integer::parse(options.next()?)?),
+                b"exat" => expires_at_ms = Some(integer::parse(options.next()?)?.checked_mul(1_000)?),
+                _ => return None,
+            }
+        }
+        self.store.set(key, value, expires_at_ms);
+        Some(())
+    }
+
+    fn add(&mut self, key: &[u8], amount: i64) -> Option<()> {
+        match (self.store.get(key), self.store.why_skipped(key)) {
+            (Some(entry), _) => {
+                let value = entry.value.checked_add(amount)?;
+                self.store.put(key, Entry { value, ..entry });
+            }
+            // A string that has become an integer by a command which was not followed: it stays skipped.
+            (None, Some(Skipped::NoInteger)) => {}
+            // It was a list, say, and has lost its last element since.
+            (None, _) => self.store.put(key, Entry { value: amount, expires_at_ms: None }),
+        }
+        Some(())
+    }
+
+    fn append(&mut self, key: &[u8], tail: &[u8]) {
+        match (self.store.get(key), self.store.why_skipped(key)) {
+            (Some(entry), _) => {
+                let text = [entry.value.to_string().as_bytes(), tail].concat();
+                self.store.set(key, &text, entry.expires_at_ms);
+            }
+            (None, Some(Skipped::NoInteger)) => {}
+            (None, _) => self.store.set(key, tail, None),
+        }
+    }
+
+    fn expire(&mut self, key: &[u8], expires_at_ms: Option<i64>) {
+        if let Some(entry) = self.store.get(key) {
+            self.store.put(key, Entry { expires_at_ms, ..entry });
+        }
+    }
+
+    fn rename(&mut self, from: &[u8], to: &[u8]) {
+        if from != to {
+            self.copy(from, to);
+            self.store.remove(from);
+        }
+    }
+
+    fn copy(&mut self, from: &[u8], to: &[u8]) {
+        match (self.store.get(from), self.store.why_skipped(from)) {
+            (Some(entry), _) => self.store.put(to, entry),
+            (None, Some(why)) => self.store.skip(to, why),
+            (None, None) => {}
+        }
+    }
+}
+
+fn number(arguments: &[&[u8]], index: usize) -> Option<i64> {
+    integer::parse(arguments.get(index)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the counters are after commands, each a line of words.
+    fn after(commands: &str) -> (Store, Result<(), Unfollowed>) {
+        let mut store = Store::default();
+        let mut replay = Replay::new(&mut store);
+        let done = commands.lines().try_for_each(|line| {
+            let words: Vec<Vec<u8>> = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
+            replay.command(&words)
+        });
+        (store, done)
+    }
+
+    #[track_caller]
+    fn assert_counters(commands: &str, expected: &[(&str, i64, Option<i64>)]) {
+        let (mut store, done) = after(commands);
+        assert_eq!(done, Ok(()), "{commands}");
+        assert_eq!(store.counters().key_count(), expected.len() as u64, "{commands}");
+        for (key, value, expires_at_ms) in expected {
+            let entry = Entry { value: *value, expires_at_ms: *expires_at_ms };
+            assert_eq!(store.get(key.as_bytes()), Some(entry), "{key} after {commands}");
+        }
+    }
+
+    #[test]
+    fn counters_are_what_redis_would_load() {
+        assert_counters(
+            "SET a 5\nINCR a\nincrby a 10\nDECR a\nDECRBY a 20\nINCR b",
+            &[("a", -5, None), ("b", 1, None)],
+        );
+        assert_counters("SET a 5 PXAT 9000\nSET a 6 KEEPTTL\nINCR a", &[("a", 7, Some(9_000))]);
+        assert_counters("SET a 5 EXAT 9\nSET a 6", &[("a", 6, None)]);
+        assert_counters(
+            "SET a 5\nPEXPIREAT a 9000 NX\nSET b 1\nEXPIREAT b 7\nSET c 1 PXAT 5\nPERSIST c",
+            &[("a", 5, Some(9_000)), ("b", 1, Some(7_000)), ("c", 1, None)],
+        );
+        assert_counters("MSET a 1 b 2 c x\nDEL b nothing\nUNLINK c", &[("a", 1, None)]);
+        assert_counters(
+            "SET a 1 PXAT 5\nRENAME a b\nCOPY b c\nCOPY b d REPLACE\nRENAME d d",
+            &[("b", 1, Some(5)), ("c", 1, Some(5)), ("d", 1, Some(5))],
+        );
+        assert_counters("APPEND a 1\nAPPEND a 0\nAPPEND b x", &[("a", 10, None)]);
+        assert_counters("SET a 1\nFLUSHALL\nSET b 2\nSELECT 1\nFLUSHDB\nSET c 3\nFLUSHDB", &[("b", 2, None)]);
+        assert_counters("SET a 1\nMULTI\nINCR a\nINCR a\nEXEC\nMULTI\nINCR a", &[("a", 3, None)]);
+        assert_counters("SET a 1\nMOVE a 3\nSET b 1", &[("b", 1, None)]);
+        assert_counters("SET a 1\nLPUSH a x", &[]);
+        assert_counters("LPUSH a x\nLPOP a\nINCR a", &[("a", 1, None)]);
+        assert_counters("SET a x\nRENAME a b\nSET a 4", &[("a", 4, None)]);
+    }
+
+    #[test]
+    fn everything_else_is_skipped_by_kind() {
+        let (store, done) = after(
+            "SET s hello\nRPUSH l 1 2\nLMOVE l l2 LEFT LEFT\nSADD set a\nHSET h f 1\nZADD z 1 a\nXADD x * f 1\nPFADD pf a\n\
+             SELECT 2\nSET n 1\nINCR n\nLPUSH m 1\nMSET o 1 p 2\nDEL p",
+        );
+        assert_eq!(done, Ok(()));
+        let counts: Vec<_> = store.skipped().into_iter().map(|(why, (count, _))| (why, count)).collect();
+        assert_eq!(
+            counts,
+            [
+                (Skipped::NoInteger, 2),
+                (Skipped::List, 2),
+                (Skipped::Set, 1),
+                (Skipped::SortedSet, 1),
+                (Skipped::Hash, 1),
+                (Skipped::Stream, 1),
+                (Skipped::Database(2), 3),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_not_guessed() {
+        for command in [
+            "EVAL script 0",
+            "RESTORE a 0 x",
+            "SWAPDB 0 1",
+            "SETEX a 10 1",
+            "SET a 1 EX 10",
+            "COPY a b DB 1",
+            "FCALL f 0",
+            "MOVE a 0",
+            "NOSUCH a",
+            "INCRBY a x",
+            "SELECT x",
+            "MSET a",
+        ] {
+            let (_, done) = after(command);
+            let name = command.split(' ').next().expect("a name");
+            assert_eq!(done, Err(Unfollowed(name.to_owned())), "{command}");
+        }
+        let (_, done) = after(&format!("SET a {}\nINCR a", i64::MAX));
+        assert_eq!(done, Err(Unfollowed("INCR".to_owned())));
+        let (_, done) = after("SELECT 1\nMOVE a 0");
+        assert_eq!(done, Err(Unfollowed("MOVE".to_owned())));
+    }
+}
