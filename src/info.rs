@@ -152,6 +152,7 @@ fn memory(text: &mut String, shared: &Shared, report: &Report) {
 fn persistence(text: &mut String, shared: &Shared, report: &Report) {
     title(text, "Persistence");
     let journals = shared.journals.as_ref();
+    let is_on = journals.is_some_and(Journals::is_on);
     let ok = |failed: bool| if failed { "err" } else { "ok" };
     let saving = journals.is_some_and(|journals| journals.saving() != 0);
     let last_save_s = journals.map_or(0, |journals| journals.last_save_s());
@@ -163,12 +164,12 @@ fn persistence(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "rdb_bgsave_in_progress", u8::from(saving));
     field(text, "rdb_last_save_time", last_save_s);
     field(text, "rdb_last_bgsave_status", last_save);
-    field(text, "aof_enabled", u8::from(journals.is_some()));
+    field(text, "aof_enabled", u8::from(is_on));
     field(text, "aof_rewrite_in_progress", u8::from(saving));
     field(text, "aof_rewrite_scheduled", 0);
     field(text, "aof_last_bgrewrite_status", last_save);
     field(text, "aof_last_write_status", ok(journals.is_some_and(|journals| journals.is_failing())));
-    if journals.is_some() {
+    if is_on {
         field(
             text,
             "aof_current_size",

@@ -132,6 +132,8 @@ pub enum Ask {
     Link(Vec<Link>),
     /// The asker's hold is over.
     Release,
+    /// Record no more changes. What was recorded is written.
+    StopRecording,
     /// How many counters there are.
     KeyCount,
     /// How many counters a slot has.

@@ -48,7 +48,8 @@ pub fn configuration() -> String {
          Sizes are bytes, or such as `100mb` and `4gb` (`1kb` is 1,024 bytes, `1k` is 1,000). `CONFIG GET` shows what is in force, \
          and `CONFIG SET` changes those that can change while the server runs: `maxclients` (lower), `maxmemory`, `timeout`, \
          `request-timeout`, `reply-timeout`, `auth-timeout`, `tcp-keepalive`, `requirepass`, `slowlog-log-slower-than`, \
-         `slowlog-max-len` and `latency-monitor-threshold`.\n",
+         `slowlog-max-len`, `latency-monitor-threshold`, `appendonly`, `appendfsync`, `auto-aof-rewrite-percentage` and \
+         `auto-aof-rewrite-min-size`.\n",
     );
     let command = Cli::command();
     let serve = command.find_subcommand("serve").expect("it serves");

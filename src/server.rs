@@ -58,7 +58,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let direct_listeners = accept::listen_directly(&config)?;
     let metrics_listeners = accept::listen_for_metrics(&config)?;
     let mut shared = Shared::new(config, &host);
-    shared.journals = open_journals(&shared)?;
+    shared.journals = Some(open_journals(&shared)?);
     shared.cluster_ports = direct_listeners.iter().filter_map(|listeners| listeners.first()?.port()).collect();
     let shared = Arc::new(shared);
     if let Some(port) = listeners.iter().find_map(Listener::port) {
@@ -203,17 +203,18 @@ fn run_shard(
     })
 }
 
-/// Take possession of the data directory, and say what in it does not count.
-fn open_journals(shared: &Shared) -> Result<Option<Journals>, StartError> {
+/// Take possession of the data directory, and say what in it does not count; or leave it alone until a client has the
+/// journals switched on.
+fn open_journals(shared: &Shared) -> Result<Journals, StartError> {
     let config = &shared.config;
-    if !config.appendonly {
-        return Ok(None);
-    }
     let now_s = shared::unix_us() / 1_000_000;
+    if !config.appendonly {
+        return Ok(Journals::off(&config.dir, config.threads, now_s));
+    }
     let opened = Journals::open(&config.dir, config.threads, shared.random(), config.recover, now_s);
     let journals = opened.map_err(|error| data_error(config, error))?;
     journals.losses.iter().for_each(|loss| warn!("{}: {loss}", config.dir.display()));
-    Ok(Some(journals))
+    Ok(journals)
 }
 
 fn data_error(config: &Config, error: OpenError) -> StartError {
@@ -229,7 +230,7 @@ fn data_error(config: &Config, error: OpenError) -> StartError {
 fn load_counters(shared: &Shared, index: usize) -> Result<Counters, RecoveryError> {
     let slots = shared.map.slots_of(index);
     let mut counters = Counters::new(slots.clone());
-    if let Some(journals) = &shared.journals {
+    if let Some(journals) = shared.journals.as_ref().filter(|journals| journals.is_on()) {
         let now_ms = shared::unix_us() / 1_000;
         recovery::load(&journals.directory, &journals.found, slots, &mut counters, now_ms, &journals.loaded)?;
         counters.reset_stats();
@@ -252,10 +253,9 @@ fn tell_loading(shared: &Shared, what: &str, started: Instant) {
 /// Have everything on the disk, and the run closed.
 fn close_journals(shared: &Shared) -> Result<(), StartError> {
     let Some(journals) = &shared.journals else { return Ok(()) };
-    journals.close();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let closed = runtime.and_then(|runtime| {
-        runtime.block_on(async { tokio::time::timeout(CLOSE_PATIENCE, journals.until_closed()).await? })
+        runtime.block_on(async { tokio::time::timeout(CLOSE_PATIENCE, journals.close()).await? })
     });
     closed.map_err(|error| StartError::Other {
         doing: "write the end of the journal",
@@ -287,9 +287,9 @@ fn describe(shared: &Shared, listeners: &[Listener], direct: &[String]) {
     for line in shared.plan.lines() {
         info!("memory: {line}");
     }
-    match &shared.journals {
-        Some(_) => info!("data directory {}, appendfsync {}", config.dir.display(), config.appendfsync.name()),
-        None => info!("the counters live in memory only: they are gone when the server stops"),
+    match config.appendonly {
+        true => info!("data directory {}, appendfsync {}", config.dir.display(), config.appendfsync.name()),
+        false => info!("the counters live in memory only: they are gone when the server stops"),
     }
     for listener in listeners {
         info!("listening on {listener}");

@@ -2,6 +2,7 @@
 //!
 //! Each runs after everything before it in its pipeline has been answered, and appends exactly one reply.
 
+mod appendonly;
 mod clients;
 mod cluster;
 mod keys;
@@ -155,7 +156,7 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         Task::CountKeysInSlot(slot) => cluster::count_keys(place, slot, out).await,
         Task::GetKeysInSlot { slot, count } => cluster::get_keys(place, slot, count, out).await,
         Task::ConfigGet(patterns) => settings::get(place, &patterns, out),
-        Task::ConfigSet(pairs) => settings::set(place, &pairs, out),
+        Task::ConfigSet(pairs) => settings::set(place, &pairs, out).await,
         Task::ConfigResetStat => {
             place.ask_all(|| Ask::ResetStats, |_| ()).await;
             shard.shared.reset_stats();

@@ -55,6 +55,11 @@ impl<D: Disk> Writer<D> {
         }
     }
 
+    /// Its frames come after this one, which was the last of the runs before in this process.
+    pub fn after(self, last: u64) -> Writer<D> {
+        Writer { written: last, synced: last, behind: last, ..self }
+    }
+
     /// The last frame that was written.
     pub fn written(&self) -> u64 {
         self.written

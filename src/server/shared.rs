@@ -63,7 +63,7 @@ pub struct Shared {
     pub seed: Seed,
     /// The port of each shard; empty without `--cluster-enabled yes`.
     pub cluster_ports: Vec<u16>,
-    /// The journals, unless the counters live in memory only.
+    /// The journals, on or off, once the server has looked for them.
     pub journals: Option<Journals>,
     /// Bytes of each shard's counters, written by it alone.
     pub counter_bytes: Vec<AtomicU64>,

@@ -4,7 +4,7 @@
 //! something is in it, and replies wait until it is safe; under `everysec` and `no` once a second, or when it is half
 //! full. A frame is never ended while a transaction holds the shard, so a transaction's changes stand in one frame.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::counters::Counters;
 use crate::journal::changes::{Filled, Recorder, Room};
 use crate::journal::disk::Directory;
 use crate::journal::frame::FileHead;
-use crate::journal::shared::{Journals, SnapshotEnd};
+use crate::journal::shared::{Closed, Journals, SnapshotEnd};
 use crate::journal::snapshot::{Part, SnapshotWriter};
 use crate::journal::writer::Writer;
 
@@ -49,6 +49,8 @@ pub(super) struct Journal {
     saved_change_count: Cell<u64>,
     /// How many changes had been recorded when the shard was last held.
     held_change_count: Cell<u64>,
+    /// What has been recorded and is to be written still, now that nothing more is recorded.
+    leftover: RefCell<Option<Box<Recorder>>>,
 }
 
 impl Shard {
@@ -124,27 +126,56 @@ impl Shard {
 
     /// Changes that no snapshot has.
     pub(super) fn unsaved_change_count(&self, counters: &Counters) -> u64 {
-        let recorded = counters.changes().recorder().map_or(0, Recorder::change_count);
-        recorded - self.journal.saved_change_count.get()
+        let saved = self.journal.saved_change_count.get();
+        counters.changes().recorder().map_or(0, |recorder| recorder.change_count() - saved)
     }
 
-    /// Write the journal, for as long as the shard runs.
+    /// Write the journal, whenever there is one, for as long as the shard runs.
     pub async fn keep_journal(self: Rc<Self>) {
         let Some(journals) = &self.shared.journals else { return };
         let head = FileHead { shard: self.index as u16, shard_count: self.map.shard_count() as u16 };
-        let writer = Writer::new(journals.directory.clone(), journals.run, journals.run_id, head);
-        let keeper = Keeper {
-            shard: self.clone(),
-            journals,
-            writer,
-            head,
-            begun: 0,
-            begun_change_count: 0,
-            part: None,
-            saved: 0,
-            failing: false,
-        };
-        keeper.keep().await;
+        let mut last = 0;
+        loop {
+            journals.until_on(self.index).await;
+            self.start_recording(last + 1);
+            let mark = journals.run();
+            let keeper = Keeper {
+                shard: self.clone(),
+                journals,
+                writer: Writer::new(journals.directory.clone(), mark.number, mark.id, head).after(last),
+                head,
+                begun: 0,
+                begun_change_count: 0,
+                part: None,
+                saved: journals.saved(),
+                failing: false,
+                gave_up: false,
+            };
+            match keeper.keep().await {
+                Some(end) => last = end,
+                None => return,
+            }
+        }
+    }
+
+    /// Record changes from now on, in frames from `first` on, unless that has begun when the counters were loaded.
+    fn start_recording(&self, first: u64) {
+        if self.counters.borrow().changes().recorder().is_none() {
+            let recorder = Box::new(Recorder::new(first));
+            self.journal.saved_change_count.set(0);
+            self.counters.borrow_mut().changes_mut().start(recorder);
+        }
+    }
+
+    /// Record no more. What has been recorded is written.
+    pub(super) fn stop_recording(&self) {
+        let recorder = self.counters.borrow_mut().changes_mut().stop();
+        self.journal.saved_change_count.set(0);
+        self.journal.leftover.replace(recorder);
+        // There is nothing to wait for room for.
+        self.journal.room.notify_waiters();
+        self.grant_hold();
+        self.write_soon();
     }
 
     /// Write this shard's part of a snapshot; answers its bytes.
@@ -184,6 +215,8 @@ struct Keeper<'a> {
     saved: u64,
     /// Commands that write are refused on account of this shard.
     failing: bool,
+    /// A frame has not been written, and will not be.
+    gave_up: bool,
 }
 
 /// A part of a snapshot under way.
@@ -195,7 +228,8 @@ struct SnapshotPart {
 }
 
 impl Keeper<'_> {
-    async fn keep(mut self) {
+    /// Answers the last frame that was recorded, when the journals are off again; `None` when the server ends.
+    async fn keep(mut self) -> Option<u64> {
         let mut next_tick = tokio::time::Instant::now() + until_tick();
         loop {
             let ticked = tokio::select! {
@@ -205,8 +239,13 @@ impl Keeper<'_> {
             if ticked {
                 next_tick = tokio::time::Instant::now() + until_tick();
             }
-            if !self.write_recorded().await {
-                return;
+            let written = self.write_recorded().await;
+            if self.shard.journal.leftover.borrow().is_some() {
+                return Some(self.end().await);
+            }
+            if !written {
+                self.journals.set_closed(self.shard.index, Closed::GivenUp);
+                return None;
             }
             let due = match self.policy() {
                 AppendFsync::Always => true,
@@ -218,19 +257,52 @@ impl Keeper<'_> {
             }
             self.follow_snapshots(ticked).await;
             if self.journals.is_closing() {
-                if self.write_recorded().await && self.sync_written().await && !self.failing {
-                    self.journals.set_closed(self.shard.index, self.writer.written());
-                }
-                return;
+                let is_whole = self.write_recorded().await && self.sync_written().await && !self.failing;
+                let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
+                self.journals.set_closed(self.shard.index, closed);
+                return None;
             }
         }
+    }
+
+    /// The journals are switched off: write what is left. Answers the last frame that was recorded.
+    async fn end(mut self) -> u64 {
+        let is_whole = !self.gave_up && self.write_recorded().await && self.sync_written().await && !self.failing;
+        self.give_up_part().await;
+        let recorder = self.shard.journal.leftover.take().expect("nothing more is recorded");
+        let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
+        if std::mem::take(&mut self.failing) {
+            // Nothing is refused on account of a journal that there is not.
+            self.journals.heal();
+        }
+        // Nor does anybody wait for it.
+        let last = recorder.last_sequence();
+        self.journals.progress.set_synced(self.shard.index, last);
+        self.journals.set_closed(self.shard.index, closed);
+        last
+    }
+
+    /// The snapshot under way, if there is one, fails.
+    async fn give_up_part(&mut self) {
+        match self.part.take() {
+            Some(SnapshotPart { written: None, .. }) => {
+                while self.shard.journal.scanned.take().is_none() {
+                    self.journals.wakes[self.shard.index].notified().await;
+                }
+            }
+            Some(_) => {}
+            None if self.journals.saving() > self.begun => {}
+            None => return,
+        }
+        let error = io::Error::other("the journal was switched off");
+        self.journals.end_part(self.shard.index, Err(error), unix_s()).await;
     }
 
     fn policy(&self) -> AppendFsync {
         self.shard.live().appendfsync
     }
 
-    /// Write what has been recorded, if anything has. False only when the server ends before that has succeeded.
+    /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
     async fn write_recorded(&mut self) -> bool {
         self.shard.until_released().await;
         let filled = self.with_recorder(Recorder::take);
@@ -248,11 +320,14 @@ impl Keeper<'_> {
     }
 
     fn with_recorder<T>(&self, with: impl FnOnce(&mut Recorder) -> T) -> T {
+        if let Some(leftover) = self.shard.journal.leftover.borrow_mut().as_mut() {
+            return with(leftover);
+        }
         let mut counters = self.shard.counters.borrow_mut();
         with(counters.changes_mut().recorder_mut().expect("a shard with a journal records"))
     }
 
-    /// Write a frame, however long it takes. False only when the server ends before it has succeeded.
+    /// Write a frame, however long it takes. False only when the journals end before it has succeeded.
     async fn write(&mut self, filled: &mut Filled) -> bool {
         loop {
             let always = self.policy() == AppendFsync::Always;
@@ -261,7 +336,8 @@ impl Keeper<'_> {
                 self.stop(&error);
             }
             self.note_failure(&error);
-            if self.journals.is_closing() {
+            if self.journals.is_closing() || self.shard.journal.leftover.borrow().is_some() {
+                self.gave_up = true;
                 return false;
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -351,12 +427,13 @@ impl Keeper<'_> {
                 shard.write_soon();
             });
         }
-        let Some(part) = &mut self.part else { return };
+        let Some(part) = self.part.as_ref() else { return };
+        let from = part.from;
         match self.shard.journal.scanned.take() {
             None => {}
             Some(Ok(bytes)) => {
-                let until = self.shard.counters.borrow().changes().recorder().map_or(0, Recorder::last_sequence);
-                part.written = Some((bytes, until));
+                let until = self.with_recorder(|recorder| recorder.last_sequence());
+                self.part = Some(SnapshotPart { from, written: Some((bytes, until)) });
                 if self.write_recorded().await {
                     self.sync_written().await;
                 }

@@ -118,6 +118,11 @@ impl Shard {
                 self.release();
                 Answer::Done
             }
+            Ask::StopRecording => {
+                drop(counters);
+                self.stop_recording();
+                Answer::Done
+            }
             Ask::ChangedFrame => {
                 drop(counters);
                 Answer::Count(self.changed_frame())
@@ -183,6 +188,7 @@ fn touches_counters(ask: &Ask) -> bool {
         ask,
         Ask::Hold
             | Ask::Release
+            | Ask::StopRecording
             | Ask::Report
             | Ask::Histogram(_)
             | Ask::Spikes

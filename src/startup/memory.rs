@@ -74,8 +74,9 @@ impl MemoryPlan {
                 part("stage histograms", shards * STAGE_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES),
                 part("command histograms", shards * COMMAND_HISTOGRAM_COUNT, COMMAND_HISTOGRAM_BYTES),
                 part("slow logs", shards * config.slowlog_max_len, SLOW_ENTRY_BYTES),
-                part("journal buffers", if config.appendonly { shards } else { 0 }, Recorder::BYTES),
-                part("snapshot parts", if config.appendonly { shards } else { 0 }, SNAPSHOT_PART_BYTES_MAX),
+                // The journal can be switched on at any time.
+                part("journal buffers", shards, Recorder::BYTES),
+                part("snapshot parts", shards, SNAPSHOT_PART_BYTES_MAX),
                 part("connections", config.maxclients as usize, CONNECTION_BYTES),
                 part("parked stores", 1, config.maxmemory_clients_bytes as usize),
                 part("transaction queues", shards, QUEUES_BYTES_MAX),

@@ -4,7 +4,7 @@ use super::Place;
 use crate::journal::shared::Journals;
 use crate::resp::encode;
 
-const NO_JOURNAL: &str = "ERR the counters live in memory only: start the server with appendonly yes";
+const NO_JOURNAL: &str = "ERR the counters live in memory only: CONFIG SET appendonly yes keeps them on the disk";
 
 /// `SAVE`: answered when the snapshot is complete.
 pub(super) async fn save(place: Place<'_>, out: &mut Vec<u8>) {
@@ -12,14 +12,7 @@ pub(super) async fn save(place: Place<'_>, out: &mut Vec<u8>) {
     let Some(number) = journals.begin_save() else {
         return encode::error(out, "ERR Background save already in progress");
     };
-    loop {
-        let ended = journals.save_ended.notified();
-        if journals.saving() != number {
-            break;
-        }
-        ended.await;
-    }
-    match journals.saved() >= number {
+    match journals.until_saved(number).await {
         true => encode::simple(out, "OK"),
         false => encode::error(out, "ERR the snapshot has failed: the log says why"),
     }
@@ -37,5 +30,5 @@ pub(super) fn begin(place: Place<'_>, rewrite: bool, out: &mut Vec<u8>) {
 }
 
 fn journals(place: Place<'_>) -> Option<&Journals> {
-    place.connection.shard.shared.journals.as_ref()
+    place.connection.shard.shared.journals.as_ref().filter(|journals| journals.is_on())
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Place;
-use crate::config::ByteCount;
+use super::{Place, appendonly};
+use crate::config::{ByteCount, YesNo};
 use crate::glob;
+use crate::journal::shared::Journals;
 use crate::limits::{ARGUMENT_BYTES_MAX, SLOWLOG_COUNT_MAX};
 use crate::resp::encode;
 use crate::server::{Live, Shared};
@@ -26,22 +27,41 @@ pub(super) fn get(place: Place<'_>, patterns: &[String], out: &mut Vec<u8>) {
 }
 
 /// `CONFIG SET name value [name value …]`: all of them, or none.
-pub(super) fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut Vec<u8>) {
+pub(super) async fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut Vec<u8>) {
+    let done = match changed(place, pairs) {
+        Ok((_, Some(on))) => match appendonly::set(place, on).await {
+            // Others may have changed settings meanwhile.
+            Ok(()) => changed(place, pairs),
+            Err(why) => Err(Refused::Failed(why).text("appendonly")),
+        },
+        done => done,
+    };
+    match done {
+        Ok((live, _)) => {
+            place.connection.shard.shared.write_live(live);
+            encode::simple(out, "OK");
+        }
+        Err(text) => encode::error(out, &text),
+    }
+}
+
+/// The settings with all changes, and whether the journals are to be on, if that is among them; or the error.
+fn changed(place: Place<'_>, pairs: &[(String, String)]) -> Result<(Live, Option<bool>), String> {
     let shard = &place.connection.shard;
     let current = shard.live();
     let mut live = (*current).clone();
+    let mut appendonly = None;
     for (index, (name, value)) in pairs.iter().enumerate() {
         let result = if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
             Err(Refused::Duplicate)
+        } else if name == "appendonly" {
+            yes_or_no(value).map(|on| appendonly = Some(on))
         } else {
             change(&mut live, &shard.shared, &current, name, value)
         };
-        if let Err(refused) = result {
-            return encode::error(out, &refused.text(name));
-        }
+        result.map_err(|refused| refused.text(name))?;
     }
-    shard.shared.write_live(live);
-    encode::simple(out, "OK");
+    Ok((live, appendonly))
 }
 
 enum Refused {
@@ -49,6 +69,7 @@ enum Refused {
     Immutable,
     Duplicate,
     Invalid(&'static str),
+    Failed(String),
 }
 
 impl Refused {
@@ -62,6 +83,7 @@ impl Refused {
             Refused::Immutable => failed + "can't set immutable config",
             Refused::Duplicate => failed + "duplicate parameter",
             Refused::Invalid(why) => failed + why,
+            Refused::Failed(why) => failed + why,
         }
     }
 }
@@ -127,6 +149,11 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
     Ok(())
 }
 
+fn yes_or_no(value: &str) -> Result<bool, Refused> {
+    let YesNo(answer) = value.to_lowercase().parse().map_err(|_| Refused::Invalid("argument must be 'yes' or 'no'"))?;
+    Ok(answer)
+}
+
 /// As Redis tells its directory.
 fn absolute(path: &std::path::Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
@@ -140,7 +167,7 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
     let unixsocket = config.unixsocket.as_ref().map(|path| path.display().to_string());
     BTreeMap::from([
         ("appendfsync", live.appendfsync.name().into()),
-        ("appendonly", if shared.journals.is_some() { "yes" } else { "no" }.into()),
+        ("appendonly", if shared.journals.as_ref().is_some_and(Journals::is_on) { "yes" } else { "no" }.into()),
         ("auth-timeout", live.auth_timeout_s.to_string()),
         ("auto-aof-rewrite-min-size", live.auto_aof_rewrite_min_bytes.to_string()),
         ("auto-aof-rewrite-percentage", live.auto_aof_rewrite_percentage.to_string()),

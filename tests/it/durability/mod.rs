@@ -1,8 +1,10 @@
 //! What is there after the server has ended, however it ended.
 
 mod disk;
+mod full;
 mod kill;
 mod restart;
+mod switch;
 
 use std::path::Path;
 

@@ -1,0 +1,181 @@
+//! The snapshot under way: who has written its part, and what is put in force once all have.
+
+use std::io;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Notify;
+
+use super::Journals;
+use crate::journal::disk::{Disk, DiskFile, Files, write_all_at};
+use crate::journal::manifest::{
+    MANIFEST, MANIFEST_NEW, Manifest, Run, Snapshot, parse_segment_name, parse_snapshot_name, snapshot_name,
+};
+
+/// One shard's part of a snapshot, complete.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotEnd {
+    /// The first frame behind its beginning.
+    pub from: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes of the journal behind its beginning.
+    pub journal_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Save {
+    next_number: u64,
+    /// By shard: the first frame behind the snapshot, once its part is complete.
+    from: Vec<Option<u64>>,
+    bytes: u64,
+    journal_bytes: u64,
+    failure: Option<String>,
+    reported_count: usize,
+}
+
+impl Save {
+    /// None yet; the first one will have this number.
+    pub(super) fn from_number(next_number: u64) -> Save {
+        Save { next_number, ..Save::default() }
+    }
+}
+
+impl Journals {
+    /// The snapshot that shards are to take part in, or 0.
+    pub fn saving(&self) -> u64 {
+        self.saving.load(Ordering::Acquire)
+    }
+
+    /// The last snapshot that was completed since the start, or 0.
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Ordering::Acquire)
+    }
+
+    /// When the last snapshot was completed, or else when the server started, Unix seconds.
+    pub fn last_save_s(&self) -> i64 {
+        self.last_save_s.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last snapshot failed.
+    pub fn last_save_failed(&self) -> bool {
+        self.last_save_failed.load(Ordering::Relaxed)
+    }
+
+    /// Begin a snapshot; `None` when one is under way, or the journals are off.
+    pub fn begin_save(&self) -> Option<u64> {
+        let mut save = self.lock_save();
+        if self.saving() != 0 || !self.is_on() {
+            return None;
+        }
+        let number = save.next_number;
+        *save = Save { next_number: number + 1, from: vec![None; self.shard_count()], ..Save::default() };
+        self.saving.store(number, Ordering::Release);
+        self.wakes.iter().for_each(Notify::notify_one);
+        Some(number)
+    }
+
+    /// Until this snapshot has ended; whether it is complete.
+    pub async fn until_saved(&self, number: u64) -> bool {
+        loop {
+            let ended = self.save_ended.notified();
+            if self.saving() != number {
+                return self.saved() >= number;
+            }
+            ended.await;
+        }
+    }
+
+    /// A shard's part is complete, and its journal begins behind it at a frame; or it has failed. The shard that is last
+    /// to say so completes the snapshot. `now_s`: Unix seconds.
+    pub async fn end_part(&self, shard: usize, part: io::Result<SnapshotEnd>, now_s: i64) {
+        let number = self.saving();
+        let outcome = {
+            let mut save = self.lock_save();
+            save.reported_count += 1;
+            match part {
+                Ok(end) => {
+                    save.from[shard] = Some(end.from);
+                    save.bytes += end.bytes;
+                    save.journal_bytes += end.journal_bytes;
+                }
+                Err(error) => save.failure = Some(error.to_string()),
+            }
+            if save.reported_count < self.shard_count() {
+                return;
+            }
+            match &save.failure {
+                Some(failure) => Err(failure.clone()),
+                None => {
+                    let from: Vec<u64> = save.from.iter().flatten().copied().collect();
+                    Ok((from, (save.bytes, save.journal_bytes)))
+                }
+            }
+        };
+        let outcome = match outcome {
+            Ok((from, bytes)) => {
+                let done = self.commit(number, from).await.map_err(|error| error.to_string());
+                done.map(|()| bytes)
+            }
+            Err(failure) => Err(failure),
+        };
+        match &outcome {
+            Ok((bytes, journal_bytes)) => {
+                self.snapshot_bytes.store(*bytes, Ordering::Relaxed);
+                self.journal_bytes.store(*journal_bytes, Ordering::Relaxed);
+                self.last_save_s.store(now_s, Ordering::Relaxed);
+                self.saved.store(number, Ordering::Release);
+                tracing::info!("snapshot {number} is complete: {}", crate::config::ByteCount(*bytes));
+            }
+            Err(failure) => {
+                tracing::warn!("snapshot {number} has failed: {failure}. The journal goes on without it");
+                for shard in 0..self.shard_count() {
+                    // What cannot be removed now is removed at the next start.
+                    let _ = Disk::remove(&self.directory, &snapshot_name(number, shard)).await;
+                }
+            }
+        }
+        self.last_save_failed.store(outcome.is_err(), Ordering::Relaxed);
+        self.saving.store(0, Ordering::Release);
+        self.save_ended.notify_waiters();
+        self.wakes.iter().for_each(Notify::notify_one);
+    }
+
+    /// Put a snapshot in force, and remove what it replaces.
+    async fn commit(&self, number: u64, from: Vec<u64>) -> io::Result<()> {
+        let snapshot = Some(Snapshot { number, shard_count: self.shard_count() });
+        let mark = self.run();
+        let run = Run { number: mark.number, id: mark.id, from: from.clone(), to: None };
+        commit_manifest(&self.directory, &Manifest { snapshot, runs: vec![run] }).await?;
+        let superseded = |name: &String| match (parse_segment_name(name), parse_snapshot_name(name)) {
+            (Some((run, shard, first)), _) => {
+                run < mark.number || (run == mark.number && from.get(shard).is_some_and(|from| first < *from))
+            }
+            (_, Some((other, _))) => other < number,
+            _ => false,
+        };
+        for name in self.directory.names()?.iter().filter(|name| superseded(name)) {
+            // What cannot be removed now is removed at the next start.
+            let _ = Disk::remove(&self.directory, name).await;
+        }
+        Ok(())
+    }
+
+    fn lock_save(&self) -> MutexGuard<'_, Save> {
+        self.save.lock().expect("no thread panics and goes on")
+    }
+}
+
+/// Replace the manifest while serving.
+///
+/// # Errors
+/// What the disk says; the old one is in force then, or the new one.
+pub async fn commit_manifest<D: Disk>(disk: &D, manifest: &Manifest) -> io::Result<()> {
+    let file = disk.create(MANIFEST_NEW, false).await?;
+    let text = manifest.to_string().into_bytes();
+    let len = text.len();
+    write_all_at(&file, text, 0..len, 0).await.0?;
+    file.sync().await?;
+    disk.rename(MANIFEST_NEW, MANIFEST).await?;
+    disk.sync_names().await
+}

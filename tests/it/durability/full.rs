@@ -1,0 +1,142 @@
+//! A disk that is full: writes are refused, reads go on, and it heals by itself when there is room.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Signal, geteuid};
+
+use super::serve_in;
+use crate::support::{Conn, Reply, bulk, error, int, ok, simple, within};
+
+const REFUSAL: &str = "MISCONF Errors writing to the AOF file: No space left on device";
+
+/// A small disk of its own: memory that is mounted (tmpfs).
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, and a line about it, where this user may not mount.
+    fn mount_or_skip(mebibytes: u64) -> Option<SmallDisk> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"]).arg(directory.path());
+        let mounted = command.output().expect("mount is installed");
+        if mounted.status.success() {
+            return Some(SmallDisk(directory));
+        }
+        let why = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
+        let is_denied = !geteuid().is_root() || why.contains("ermi") || why.contains("ermission");
+        assert!(is_denied, "a small disk cannot be mounted: {why}");
+        // Past the test harness, which swallows what a passing test prints.
+        let _ = writeln!(std::io::stderr(), "left out, a disk that is full: {why}");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A server that is being killed may hold it for a moment.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+fn key(index: usize) -> String {
+    format!("key:{index}:{}", "x".repeat(200))
+}
+
+/// Count new keys until the disk is full; answers how many were acknowledged.
+fn fill(conn: &mut Conn, first: usize) -> usize {
+    const STEP: usize = 500;
+    let mut acknowledged = first;
+    within(Duration::from_secs(60), "the disk is full", || {
+        let requests: String = (acknowledged..acknowledged + STEP).map(|index| format!("INCR {}\r\n", key(index))).collect();
+        for reply in conn.exchange(requests.as_bytes(), STEP) {
+            match reply {
+                Reply::Int(1) => acknowledged += 1,
+                reply => {
+                    assert_eq!(reply, error(REFUSAL));
+                    return true;
+                }
+            }
+        }
+        false
+    });
+    acknowledged
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_heals_by_itself() {
+    let Some(disk) = SmallDisk::mount_or_skip(12) else { return };
+    let (directory, ballast) = (disk.path().join("data"), disk.path().join("ballast"));
+    fs::write(&ballast, vec![1; 9 << 20]).expect("there is room");
+    let mut server = serve_in(&directory, 2, &[]);
+    let mut conn = server.connect();
+    conn.expect("SET first 1", ok());
+    let acknowledged = fill(&mut conn, 0);
+    assert!(acknowledged > 1_000, "{acknowledged}");
+    let status = |conn: &mut Conn, is: &str| conn.ask("INFO persistence").text().contains(is);
+    assert!(status(&mut conn, "aof_last_write_status:err"));
+    // What is read is there, and what is written is refused, in every form.
+    for _ in 0..20 {
+        conn.expect("GET first", bulk("1"));
+        conn.expect(&format!("GET {}", key(acknowledged - 1)), bulk("1"));
+        for write in ["INCR first", "SET first 2", "DEL first", "FLUSHALL", "RENAME first second"] {
+            conn.expect(write, error(REFUSAL));
+        }
+    }
+    conn.expect("MULTI", ok());
+    conn.expect("INCR first", error(REFUSAL));
+    conn.expect_error("EXEC", "EXECABORT Transaction discarded because of previous errors.");
+    assert!(server.log().iter().any(|line| line.contains("Make room, or see to the disk")), "{:?}", server.log());
+
+    fs::remove_file(&ballast).expect("it was there");
+    within(Duration::from_secs(30), "it heals", || conn.ask("INCR healed") == int(1) || conn.ask("EXISTS healed") == int(1));
+    assert!(status(&mut conn, "aof_last_write_status:ok"));
+    assert!(server.log().iter().any(|line| line.contains("the journal can be written again")), "{:?}", server.log());
+    conn.expect("INCR first", int(2));
+
+    let counter_count = conn.ask("DBSIZE");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let server = serve_in(&directory, 1, &[]);
+    let mut conn = server.connect();
+    conn.expect("DBSIZE", counter_count);
+    conn.expect("MGET first healed", crate::support::array([bulk("2"), bulk("1")]));
+    conn.expect(&format!("GET {}", key(acknowledged - 1)), bulk("1"));
+}
+
+#[test]
+fn a_full_disk_can_be_done_without() {
+    let Some(disk) = SmallDisk::mount_or_skip(12) else { return };
+    let (directory, ballast) = (disk.path().join("data"), disk.path().join("ballast"));
+    fs::write(&ballast, vec![1; 9 << 20]).expect("there is room");
+    let mut server = serve_in(&directory, 2, &[]);
+    let mut conn = server.connect();
+    let acknowledged = fill(&mut conn, 0);
+    // Redis's users switch the journal off then, and on again when there is room.
+    conn.expect("CONFIG SET appendonly no", ok());
+    conn.expect("INCR without", int(1));
+    assert!(conn.ask("CONFIG SET appendonly yes").is_error(), "there is no room for a snapshot");
+    conn.expect("INCR without", int(2));
+    assert_eq!(conn.ask("CONFIG GET appendonly").elements()[1], bulk("no"));
+    fs::remove_file(&ballast).expect("it was there");
+    conn.expect("CONFIG SET appendonly yes", ok());
+    conn.expect("INCR without", int(3));
+    conn.expect("CONFIG SET appendfsync always", ok());
+    conn.expect("INCR without", int(4));
+    let counter_count = conn.ask("DBSIZE");
+    assert!(counter_count.as_int() as usize > acknowledged);
+    server.signal(Signal::KILL);
+    server.wait();
+    let server = serve_in(&directory, 3, &[]);
+    let mut conn = server.connect();
+    conn.expect("DBSIZE", counter_count);
+    conn.expect("GET without", bulk("4"));
+    conn.expect("BGSAVE", simple("Background saving started"));
+}
