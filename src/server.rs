@@ -254,9 +254,8 @@ fn tell_loading(shared: &Shared, what: &str, started: Instant) {
 fn close_journals(shared: &Shared) -> Result<(), StartError> {
     let Some(journals) = &shared.journals else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let closed = runtime.and_then(|runtime| {
-        runtime.block_on(async { tokio::time::timeout(CLOSE_PATIENCE, journals.close()).await? })
-    });
+    let closed = runtime
+        .and_then(|runtime| runtime.block_on(async { tokio::time::timeout(CLOSE_PATIENCE, journals.close()).await? }));
     closed.map_err(|error| StartError::Other {
         doing: "write the end of the journal",
         error,

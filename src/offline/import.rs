@@ -35,7 +35,6 @@ use crate::slot::{self, ShardMap};
 use crate::startup::{StartError, classify_ring_error};
 
 use aof::End;
-use rdb::Checksum;
 use replay::Replay;
 use sources::Source;
 use store::Store;
@@ -112,11 +111,12 @@ fn take(source: &Source, store: &mut Store, read_bytes: &AtomicU64) -> Result<()
     let open = || Ok(Counted { file: BufReader::with_capacity(1 << 20, File::open(&source.path)?), at: 0, read_bytes });
     let mut input = open().map_err(unreadable)?;
     if source.is_snapshot {
-        if rdb::check(&mut input).map_err(broken)? == Checksum::None {
+        let extent = rdb::extent(&mut input).map_err(broken)?;
+        if !extent.is_verified {
             eprintln!("tallyring: {path} has no checksum: what the disk may have done to it is not seen");
         }
         input = open().map_err(unreadable)?;
-        rdb::take(&mut input, store).map_err(broken)?;
+        rdb::take(&mut input, extent, store).map_err(broken)?;
     }
     let start = input.at;
     match aof::replay(&mut input, start, &mut Replay::new(store)) {

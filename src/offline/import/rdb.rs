@@ -1,132 +1,117 @@
 //! A Redis's snapshot: a file of RDB, or the one that an append-only file begins with.
 //!
-//! The format is read by the `rdb` crate (RDB 1 to 13, that is up to Redis 8.6; its own tests read what those servers
-//! wrote). What it lacks is here: the checksum is compared, what is skipped is told by name and type, and what follows
-//! the snapshot in an append-only file is left for the next reader. A file is read twice: first as a whole, without
-//! taking or allocating anything of what it says, so that a damaged one is refused; then for its counters.
+//! The format is read by the `rdb` crate (RDB 5 to 13, that is Redis 2.6 to 8.6; its own tests read what those servers
+//! wrote). What it lacks is here: the checksum is compared, and what is skipped is told by name and type. A file is read
+//! twice. First its checksum is looked for, which also tells where the snapshot ends and commands may begin: so the decoder
+//! never sees a damaged byte, whose lengths it would believe. Then its counters are taken.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
-use crc::{CRC_64_REDIS, Crc, Digest, Table};
+use crc::{CRC_64_REDIS, Crc, Table};
+use memchr::memchr;
 use rdb::{Filter, RdbDecoder, RdbError, RdbValue, Type};
 
 use super::store::{Skipped, Store};
 
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
-/// Bytes of the checksum at the end.
-const CHECKSUM_BYTES: u64 = 8;
+/// The end: its mark, and the checksum of all before, 0 where Redis was told to write none.
+const END_BYTES: usize = 1 + 8;
 
-/// The first version of the format that has one.
-const CHECKSUM_VERSION_MIN: u32 = 5;
+const END_MARK: u8 = 0xFF;
+
+/// Read at once.
+const READ_BYTES: u64 = 1 << 20;
 
 /// What a file of this kind begins with.
 pub const MAGIC: &[u8] = b"REDIS";
 
-/// How a snapshot ends.
+/// How far a snapshot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// It fits.
-    Right,
-    /// Redis was told to write none (`rdbchecksum no`), or is older than RDB 5.
-    None,
+pub struct Extent {
+    /// Bytes, with its end.
+    pub bytes: u64,
+    /// Whether these are the bytes that Redis has written; unknown with `rdbchecksum no`.
+    pub is_verified: bool,
 }
 
 /// Why a snapshot cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
+    /// It cannot be read.
+    #[error("{0}")]
+    Io(#[from] io::Error),
     /// What the decoder says.
     #[error("{0}")]
     Format(#[from] RdbError),
-    /// It was changed since it was written.
-    #[error("the checksum does not match")]
+    /// It was changed since it was written, or ends too early.
+    #[error("it is damaged: no checksum in it matches what stands before")]
     Checksum,
     /// An expiry that no Redis writes.
     #[error("an expiry is out of range")]
     Expiry,
 }
 
-/// Read a snapshot to its end without taking anything.
+/// Find where a snapshot ends: at the first mark of an end that has the checksum of all before behind it. By chance that is
+/// so once in 2^64 marks.
 ///
 /// # Errors
-/// It is damaged, or of a version that is not known.
-pub fn check(input: &mut impl BufRead) -> Result<Checksum, Broken> {
-    let nothing = Nothing;
-    read(input, nothing, |_| Ok(()))
+/// There is no such place.
+pub fn extent(input: &mut impl Read) -> Result<Extent, Broken> {
+    // Of all bytes before those in the buffer, which begin at `passed_bytes`.
+    let mut before = CRC.digest();
+    let (mut passed_bytes, mut buffer) = (0, Vec::new());
+    let mut unverified = None;
+    loop {
+        let is_end = input.by_ref().take(READ_BYTES).read_to_end(&mut buffer)? == 0;
+        let mut start = 0;
+        let mut kept_from = buffer.len();
+        while let Some(found) = memchr(END_MARK, &buffer[start..]) {
+            let at = start + found;
+            let Some(end) = buffer.get(at..at + END_BYTES) else {
+                kept_from = at;
+                break;
+            };
+            before.update(&buffer[start..at]);
+            let bytes = passed_bytes + (at + END_BYTES) as u64;
+            let mut all = before.clone();
+            all.update(end);
+            // The checksum of bytes with their own checksum behind them is 0.
+            if all.finalize() == 0 {
+                return Ok(Extent { bytes, is_verified: true });
+            }
+            if end[1..] == [0; END_BYTES - 1] {
+                unverified = Some(bytes);
+            }
+            before.update(&[END_MARK]);
+            start = at + 1;
+        }
+        if is_end {
+            // With no checksum, only the end of the file can be the snapshot's.
+            let bytes = unverified.filter(|bytes| *bytes == passed_bytes + buffer.len() as u64);
+            return bytes.map(|bytes| Extent { bytes, is_verified: false }).ok_or(Broken::Checksum);
+        }
+        before.update(&buffer[start..kept_from]);
+        passed_bytes += kept_from as u64;
+        buffer.drain(..kept_from);
+    }
 }
 
-/// Take the counters of a snapshot that was checked.
+/// Take the counters of a snapshot whose extent is known.
 ///
 /// # Errors
-/// As [`check`].
-pub fn take(input: &mut impl BufRead, store: &mut Store) -> Result<Checksum, Broken> {
+/// It is of a version that is not known.
+pub fn take(input: &mut impl Read, extent: Extent, store: &mut Store) -> Result<(), Broken> {
     let store = RefCell::new(store);
     let choice = Choice { store: &store, database: Cell::new(0), encoding: Cell::new(0) };
-    read(input, choice, |value| {
-        let RdbValue::String { key, value, expiry } = value else { return Ok(()) };
-        let expires_at_ms = expiry.map(i64::try_from).transpose().map_err(|_| Broken::Expiry)?;
-        store.borrow_mut().set(&key, &value, expires_at_ms);
-        Ok(())
-    })
-}
-
-fn read(
-    input: &mut impl BufRead,
-    filter: impl Filter,
-    mut each: impl FnMut(RdbValue) -> Result<(), Broken>,
-) -> Result<Checksum, Broken> {
-    let mut input = Summed { input, digest: CRC.digest() };
-    let mut decoder = RdbDecoder::new(&mut input, filter)?;
-    let has_checksum = decoder.version() >= CHECKSUM_VERSION_MIN;
-    let ends_early = || Err(RdbError::Io(io::ErrorKind::UnexpectedEof.into()).into());
-    let checksum = loop {
-        match decoder.next() {
-            Some(Ok(RdbValue::Checksum(bytes))) => break bytes,
-            Some(value) => each(value?)?,
-            None => return ends_early(),
+    for value in RdbDecoder::new(input.take(extent.bytes), choice)? {
+        if let RdbValue::String { key, value, expiry } = value? {
+            let expires_at_ms = expiry.map(i64::try_from).transpose().map_err(|_| Broken::Expiry)?;
+            store.borrow_mut().set(&key, &value, expires_at_ms);
         }
-    };
-    if has_checksum && checksum.len() as u64 != CHECKSUM_BYTES {
-        return ends_early();
     }
-    if checksum.iter().all(|byte| *byte == 0) {
-        return Ok(Checksum::None);
-    }
-    // The checksum of bytes with their own checksum behind them is 0.
-    if input.digest.finalize() == 0 { Ok(Checksum::Right) } else { Err(Broken::Checksum) }
-}
-
-/// Reads and sums up.
-struct Summed<'a, R> {
-    input: &'a mut R,
-    digest: Digest<'static, u64, Table<16>>,
-}
-
-impl<R: BufRead> Read for Summed<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(into)?;
-        self.digest.update(&into[..count]);
-        Ok(count)
-    }
-
-    /// The decoder does so for the checksum, with which a snapshot ends. An append-only file goes on behind it.
-    fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
-        let mut checksum = self.input.take(CHECKSUM_BYTES);
-        let start = bytes.len();
-        let count = checksum.read_to_end(bytes)?;
-        self.digest.update(&bytes[start..]);
-        Ok(count)
-    }
-}
-
-/// Takes nothing: the decoder steps over everything.
-struct Nothing;
-
-impl Filter for Nothing {
-    fn matches_db(&self, _: u32) -> bool {
-        false
-    }
+    Ok(())
 }
 
 /// Takes strings of database 0, and notes everything else. The decoder asks about the database, the type and the key of

@@ -55,7 +55,8 @@ fn fill(conn: &mut Conn, first: usize) -> usize {
     const STEP: usize = 500;
     let mut acknowledged = first;
     within(Duration::from_secs(60), "the disk is full", || {
-        let requests: String = (acknowledged..acknowledged + STEP).map(|index| format!("INCR {}\r\n", key(index))).collect();
+        let requests: String =
+            (acknowledged..acknowledged + STEP).map(|index| format!("INCR {}\r\n", key(index))).collect();
         for reply in conn.exchange(requests.as_bytes(), STEP) {
             match reply {
                 Reply::Int(1) => acknowledged += 1,
@@ -96,7 +97,9 @@ fn a_full_disk_refuses_writes_and_heals_by_itself() {
     assert!(server.log().iter().any(|line| line.contains("Make room, or see to the disk")), "{:?}", server.log());
 
     fs::remove_file(&ballast).expect("it was there");
-    within(Duration::from_secs(30), "it heals", || conn.ask("INCR healed") == int(1) || conn.ask("EXISTS healed") == int(1));
+    within(Duration::from_secs(30), "it heals", || {
+        conn.ask("INCR healed") == int(1) || conn.ask("EXISTS healed") == int(1)
+    });
     assert!(status(&mut conn, "aof_last_write_status:ok"));
     assert!(server.log().iter().any(|line| line.contains("the journal can be written again")), "{:?}", server.log());
     conn.expect("INCR first", int(2));
