@@ -91,5 +91,9 @@ fn read_request(request: &Value) -> Option<Request> {
         return Some(Request::multibulk(list(request)?));
     }
     let inline = request["inline"].as_bool().unwrap_or(false);
-    Some(Request { bytes: bytes(&request["bytes"])?, arguments: list(&request["arguments"]).unwrap_or_default(), inline })
+    Some(Request {
+        bytes: bytes(&request["bytes"])?,
+        arguments: list(&request["arguments"]).unwrap_or_default(),
+        inline,
+    })
 }
