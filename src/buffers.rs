@@ -71,7 +71,7 @@ impl Buffers {
 
     /// So many are free that an idle connection may keep one while it waits for its next request.
     pub fn are_plenty(&self) -> bool {
-        self.free_count() >= self.total_count / 8
+        self.free_count() >= self.total_count / 2
     }
 
     /// A buffer, now or when it is this connection's turn.

@@ -92,12 +92,14 @@ impl Connection {
             let received_bytes = self.receive(io).await?;
             self.process(io).await?;
             let must_wait = self.must_wait(received_bytes);
-            if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
-                if io.receiving.is_none() {
-                    return Err(self.park_all(io, Vec::new(), Waiting::Readable));
+            if io.receiving.is_some() {
+                // There were enough buffers when it began; who waits for a worker now has it ended, unless it has brought
+                // something.
+                if must_wait {
+                    self.socket.cancel(false).await;
                 }
-                // It ends the next receive, unless that has brought something.
-                self.socket.cancel(false).await;
+            } else if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
+                return Err(self.park_all(io, Vec::new(), Waiting::Readable));
             }
         }
     }
