@@ -8,6 +8,7 @@ use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::num::ParseIntError;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tallyring::slot::ShardMap;
 
 use super::options::{Options, Table};
@@ -167,9 +169,13 @@ impl Server {
         let directory = tempfile::tempdir()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = directory.path().join("log");
+        let cores = match table {
+            Table::Shards => format!("{},{}", options.server_core, options.load_core),
+            _ => options.server_core.to_string(),
+        };
         let output = fs::File::create(&log)?;
         let child = Command::new(env::current_exe()?)
-            .args([LAUNCH, &options.server_core.to_string(), &std::process::id().to_string()])
+            .args([LAUNCH, &cores, &std::process::id().to_string()])
             .arg(&found.program)
             .args(found.peer.arguments(port, options, directory.path(), table.appendfsync()))
             .stdin(Stdio::null())
@@ -259,12 +265,16 @@ impl Drop for Server {
 /// Become a server: `launch CORE PARENT PROGRAM ARGUMENT…`. It is pinned to the core, and ends when the parent does,
 /// also where it is paused then. Returns only when that fails.
 pub fn launch(arguments: &[String]) -> ExitCode {
-    let [core, parent, program, arguments @ ..] = arguments else {
-        eprintln!("versus: {LAUNCH} needs a core, the parent's id and a program");
+    let [cores, parent, program, arguments @ ..] = arguments else {
+        eprintln!("versus: {LAUNCH} needs cores, the parent's id and a program");
         return ExitCode::FAILURE;
     };
-    let problem = match core.parse() {
-        Ok(id) if core_affinity::set_for_current(core_affinity::CoreId { id }) => {
+    let set = cores.split(',').map(str::parse).try_fold(CpuSet::new(), |mut set, core| {
+        set.set(core?);
+        Ok::<_, ParseIntError>(set)
+    });
+    let problem = match set {
+        Ok(set) if sched_setaffinity(None, &set).is_ok() => {
             match set_parent_process_death_signal(Some(Signal::KILL)) {
                 // It may have ended before this one asked to be told.
                 Ok(()) if parent_id().to_string() == *parent => Command::new(program).args(arguments).exec(),
@@ -272,7 +282,7 @@ pub fn launch(arguments: &[String]) -> ExitCode {
                 Err(error) => error.into(),
             }
         }
-        _ => io::Error::other(format!("cannot be pinned to core {core}")),
+        _ => io::Error::other(format!("cannot be pinned to {cores}")),
     };
     eprintln!("versus: {program}: {problem}");
     ExitCode::FAILURE
