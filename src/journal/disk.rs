@@ -14,8 +14,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio_uring::buf::BoundedBuf;
 
+use crate::limits::JOURNAL_AHEAD_BYTES;
+
 /// The file that a server locks.
 const LOCK: &str = "lock";
+
+/// Never written to, so it takes no memory.
+static ZEROS: [u8; JOURNAL_AHEAD_BYTES] = [0; JOURNAL_AHEAD_BYTES];
 
 /// What is written while the server runs.
 #[expect(async_fn_in_trait, reason = "every caller lives on one thread")]
@@ -38,6 +43,8 @@ pub trait Disk {
 pub trait DiskFile {
     /// Write `bytes[range]` at an offset; perhaps fewer bytes than that. The buffer comes back.
     async fn write_at(&self, bytes: Vec<u8>, range: Range<usize>, at: u64) -> (io::Result<usize>, Vec<u8>);
+    /// Write [`JOURNAL_AHEAD_BYTES`] zeros at an offset; perhaps fewer than that.
+    async fn write_zeros(&self, at: u64) -> io::Result<usize>;
     /// What was written is on the disk when this comes back. After an error nobody knows what is.
     async fn sync(&self) -> io::Result<()>;
 }
@@ -215,6 +222,10 @@ impl DiskFile for tokio_uring::fs::File {
     async fn write_at(&self, bytes: Vec<u8>, range: Range<usize>, at: u64) -> (io::Result<usize>, Vec<u8>) {
         let (result, slice) = tokio_uring::fs::File::write_at(self, bytes.slice(range), at).submit().await;
         (result, slice.into_inner())
+    }
+
+    async fn write_zeros(&self, at: u64) -> io::Result<usize> {
+        tokio_uring::fs::File::write_at(self, &ZEROS[..], at).submit().await.0
     }
 
     async fn sync(&self) -> io::Result<()> {

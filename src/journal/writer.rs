@@ -10,7 +10,7 @@ use super::changes::Filled;
 use super::disk::{Disk, DiskFile, write_all_at};
 use super::frame::{self, FileHead, Head};
 use super::manifest::segment_name;
-use crate::limits::JOURNAL_SEGMENT_BYTES_MAX;
+use crate::limits::{JOURNAL_AHEAD_FRAME_BYTES_MAX, JOURNAL_SEGMENT_BYTES_MAX};
 
 /// The writer of one shard's journal.
 pub struct Writer<D: Disk> {
@@ -35,6 +35,26 @@ struct Segment<F> {
     end: u64,
     /// Its writes are on the disk when they come back.
     synchronous: bool,
+    /// Up to here zeros have been written; `None`: no more of them are.
+    ahead: Option<u64>,
+}
+
+impl<F: DiskFile> Segment<F> {
+    /// Have zeros where the next frame will stand, if it is to be on the disk at once. Zeros behind the last frame are no
+    /// frame, and recovery passes over them.
+    async fn fill_ahead(&mut self, frame_bytes: usize) {
+        let frame_end = self.end + frame_bytes as u64;
+        while let Some(ahead) = self.ahead.filter(|ahead| *ahead < frame_end)
+            && frame_bytes < JOURNAL_AHEAD_FRAME_BYTES_MAX
+        {
+            let from = ahead.max(self.end);
+            // Without zeros it only takes longer. What is wrong with the disk the frame itself will show.
+            self.ahead = match self.file.write_zeros(from).await {
+                Ok(count) if count > 0 => Some(from + count as u64),
+                _ => None,
+            };
+        }
+    }
 }
 
 impl<D: Disk> Writer<D> {
@@ -106,6 +126,7 @@ impl<D: Disk> Writer<D> {
         let head = Head::changes(self.run_id, filled.sequence, durable, filled.link_count);
         frame::seal(&mut filled.bytes[..filled.len], head);
         let segment = self.segment.as_mut().expect("just made sure");
+        segment.fill_ahead(filled.len).await;
         let bytes = std::mem::take(&mut filled.bytes);
         let (result, bytes) = write_all_at(&segment.file, bytes, 0..filled.len, segment.end).await;
         filled.bytes = bytes;
@@ -159,7 +180,7 @@ impl<D: Disk> Writer<D> {
         let end = head.len();
         write_all_at(&file, head, 0..end, 0).await.0?;
         self.disk.sync_names().await?;
-        self.segment = Some(Segment { file, end: end as u64, synchronous });
+        self.segment = Some(Segment { file, end: end as u64, synchronous, ahead: synchronous.then_some(end as u64) });
         Ok(())
     }
 }

@@ -180,6 +180,26 @@ fn a_changed_byte_anywhere_is_a_cut_or_a_refusal_that_is_right() {
 }
 
 #[test]
+fn zeros_behind_the_last_frame_are_no_loss() {
+    let journal = a_journal();
+    for count in [1, 3, 47, 48, 4_096, 100_000] {
+        let frame_count = journal.frames.len() / 2;
+        let end = journal.frames[frame_count - 1].end;
+        let mut bytes = journal.bytes[..end].to_vec();
+        bytes.resize(end + count, 0);
+        let disk = journal.disk_with(bytes.clone());
+        let examined = recovery::examine(&disk, false).expect("it counts");
+        assert_eq!((end_of(&examined), examined.losses.len()), (frame_count, 0), "{count} zeros");
+        journal.assert_prefix(&disk, frame_count, false);
+        // A frame of which something has come is a loss, wherever the zeros end.
+        *bytes.last_mut().expect("there are bytes") = 1;
+        let examined = recovery::examine(&journal.disk_with(bytes), false).expect("it counts");
+        assert_eq!(end_of(&examined), frame_count, "{count} zeros");
+        assert!(matches!(&examined.losses[..], [Loss::Tail { bytes, .. }] if *bytes == count as u64));
+    }
+}
+
+#[test]
 fn what_was_closed_must_be_there() {
     let journal = a_journal();
     let mut manifest = journal.manifest.clone();

@@ -13,6 +13,9 @@ use crate::journal::disk::{Disk, DiskFile, Files, FilesMut};
 /// What a disk writes at once, or not at all.
 const SECTOR_BYTES: usize = 512;
 
+/// Zeros that it writes ahead at once.
+const ZEROS_BYTES: usize = 4_000;
+
 /// The next of a row of numbers (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
@@ -243,6 +246,12 @@ impl DiskFile for SimulatedFile {
         // A write of nothing would be taken for a full disk.
         let result = failed.and(if len == 0 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(len) });
         (result, bytes)
+    }
+
+    async fn write_zeros(&self, at: u64) -> io::Result<usize> {
+        // As many as it takes to see the difference.
+        let zeros = vec![0; ZEROS_BYTES];
+        self.write_at(zeros, 0..ZEROS_BYTES, at).await.0
     }
 
     async fn sync(&self) -> io::Result<()> {
