@@ -115,6 +115,7 @@ fn clients(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "client_recent_max_output_buffer", 0);
     field(text, "blocked_clients", 0);
     field(text, "stalled_clients", report.stalled_count);
+    field(text, "monitor_clients", shared.monitor_count());
     field(text, "tracking_clients", 0);
     field(text, "clients_in_timeout_table", 0);
 }
@@ -190,6 +191,7 @@ fn stats(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "rejected_connections", shared.rejected_counts().iter().sum::<u64>());
     field(text, "expired_keys", report.expired_count);
     field(text, "mesh_batches_sent", report.mesh_batch_count);
+    field(text, "monitor_missed_commands", report.monitor_missed_count);
     field(text, "evicted_keys", 0);
     field(text, "evicted_clients", report.evicted_count());
     field(text, "keyspace_hits", report.hit_count);

@@ -80,6 +80,8 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Buffers that were taken back from clients that did not move.
     pub recall_count: u64,
+    /// Commands that monitors were not shown, since they did not read, or as there were too many.
+    pub monitor_missed_count: u64,
     rate: Rate,
     slow: VecDeque<SlowEntry>,
     /// `u64::MAX`: nothing is slow.
@@ -127,6 +129,8 @@ pub struct Report {
     pub sent_bytes: u64,
     /// See [`Stats`].
     pub recall_count: u64,
+    /// See [`Stats`].
+    pub monitor_missed_count: u64,
     /// Commands a second.
     pub commands_per_second: u64,
     /// Fixed buffers.
@@ -173,6 +177,7 @@ impl Stats {
             received_bytes: 0,
             sent_bytes: 0,
             recall_count: 0,
+            monitor_missed_count: 0,
             rate: Rate::default(),
             slow: VecDeque::new(),
             slow_threshold_ns: slow_threshold_ns(config.slowlog_log_slower_than_us),
@@ -312,6 +317,7 @@ impl Stats {
         self.received_bytes = 0;
         self.sent_bytes = 0;
         self.recall_count = 0;
+        self.monitor_missed_count = 0;
         self.rate = Rate::default();
     }
 
@@ -335,6 +341,7 @@ impl Stats {
             received_bytes: self.received_bytes,
             sent_bytes: self.sent_bytes,
             recall_count: self.recall_count,
+            monitor_missed_count: self.monitor_missed_count,
             commands_per_second: self.rate.samples.iter().sum::<u64>() / self.rate.samples.len() as u64,
             commands: self.commands.clone(),
             errors: self.errors.clone(),
@@ -360,6 +367,7 @@ impl Report {
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
         self.recall_count += other.recall_count;
+        self.monitor_missed_count += other.monitor_missed_count;
         self.commands_per_second += other.commands_per_second;
         self.buffer_count += other.buffer_count;
         self.lent_count += other.lent_count;

@@ -79,10 +79,13 @@ impl Connection {
             drop(input);
             self.process(io).await?;
         }
+        if self.is_monitor() {
+            self.send_monitored(io).await?;
+        }
         loop {
             let received_bytes = self.receive(io).await?;
             self.process(io).await?;
-            let must_wait = self.must_wait(received_bytes);
+            let must_wait = self.must_wait(received_bytes) || self.is_monitor();
             if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
                 return Err(self.park_all(io, Vec::new(), Waiting::Readable));
             }
@@ -236,7 +239,12 @@ impl Connection {
         let room_bytes = FIXED_BUFFER_BYTES - io.encoded;
         let input = &mut io.input.as_mut().expect("there is input to parse")[..io.received];
         let (spans, window) = (&mut shard.spans.borrow_mut(), &mut turn.window);
-        self.session.borrow_mut().parse(input, &mut io.consumed, spans, window, room_bytes, &around)
+        let before = self.before_parse(input, io.consumed);
+        let status = self.session.borrow_mut().parse(input, &mut io.consumed, spans, window, room_bytes, &around);
+        if let Some(before) = before {
+            self.show(*before, input, io.consumed, window, &status);
+        }
+        status
     }
 
     /// Execute the window and encode its replies.

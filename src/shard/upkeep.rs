@@ -179,7 +179,7 @@ impl Shard {
                 && is_over(connection.created_ns, live.auth_timeout_s)
             {
                 self.evict(connection, Eviction::Auth);
-            } else if idle && is_over(connection.active_ns.get(), live.timeout_s) {
+            } else if idle && !connection.is_monitor() && is_over(connection.active_ns.get(), live.timeout_s) {
                 connection.end();
             }
             ended_count += usize::from(connection.is_ended());
