@@ -10,6 +10,7 @@
 mod execute;
 mod hold;
 mod journal;
+mod lag;
 mod messages;
 mod parked;
 mod upkeep;

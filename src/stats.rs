@@ -98,6 +98,37 @@ struct Rate {
     last_ns: u64,
 }
 
+/// How far a shard's journal is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalReport {
+    /// Bytes that are not on the disk for certain.
+    pub unsynced_bytes: u64,
+    /// How long ago the oldest change was that is not on the disk for certain, in nanoseconds; of all shards, the oldest.
+    pub unsynced_ns: u64,
+    /// Syncs that are under way.
+    pub syncing_count: u64,
+    /// Syncs, and under `always` writes, which are syncs too.
+    pub sync_count: u64,
+    /// What they took, added up, in nanoseconds.
+    pub sync_ns: u64,
+    /// What the last one took; of all shards, the longest.
+    pub last_sync_ns: u64,
+    /// Those that took a second or longer.
+    pub delayed_sync_count: u64,
+}
+
+impl JournalReport {
+    fn add(&mut self, other: JournalReport) {
+        self.unsynced_bytes += other.unsynced_bytes;
+        self.unsynced_ns = self.unsynced_ns.max(other.unsynced_ns);
+        self.syncing_count += other.syncing_count;
+        self.sync_count += other.sync_count;
+        self.sync_ns += other.sync_ns;
+        self.last_sync_ns = self.last_sync_ns.max(other.last_sync_ns);
+        self.delayed_sync_count += other.delayed_sync_count;
+    }
+}
+
 /// What one shard tells about itself.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -115,6 +146,8 @@ pub struct Report {
     pub expired_count: u64,
     /// Changes that no snapshot has.
     pub change_count: u64,
+    /// The journal.
+    pub journal: JournalReport,
     /// See [`Stats`].
     pub command_count: u64,
     /// See [`Stats`].
@@ -360,6 +393,7 @@ impl Report {
         self.miss_count += other.miss_count;
         self.expired_count += other.expired_count;
         self.change_count += other.change_count;
+        self.journal.add(other.journal);
         self.command_count += other.command_count;
         self.error_count += other.error_count;
         self.connection_count += other.connection_count;

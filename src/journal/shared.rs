@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -60,6 +61,10 @@ pub struct Journals {
     /// A snapshot has ended, well or not.
     pub save_ended: Notify,
     last_save_s: AtomicI64,
+    /// How long the last one took, -1 before the first.
+    last_save_duration_s: AtomicI64,
+    /// How many were completed.
+    save_count: AtomicU64,
     last_save_failed: AtomicBool,
     closing: AtomicBool,
     closed: Mutex<Vec<Option<u64>>>,
@@ -88,6 +93,7 @@ struct Save {
     journal_bytes: u64,
     failure: Option<String>,
     reported_count: usize,
+    began: Option<Instant>,
 }
 
 impl Journals {
@@ -128,6 +134,8 @@ impl Journals {
             saved: AtomicU64::new(0),
             save_ended: Notify::new(),
             last_save_s: AtomicI64::new(now_s),
+            last_save_duration_s: AtomicI64::new(-1),
+            save_count: AtomicU64::new(0),
             last_save_failed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             closed: Mutex::new(vec![None; shard_count]),
@@ -187,6 +195,22 @@ impl Journals {
         self.last_save_s.load(Ordering::Relaxed)
     }
 
+    /// How long the last snapshot took that has ended, in seconds.
+    pub fn last_save_duration_s(&self) -> Option<u64> {
+        u64::try_from(self.last_save_duration_s.load(Ordering::Relaxed)).ok()
+    }
+
+    /// How long the snapshot has taken so far that is under way, in seconds.
+    pub fn save_duration_s(&self) -> Option<u64> {
+        let save = self.lock_save();
+        save.began.filter(|_| self.saving() != 0).map(|began| began.elapsed().as_secs())
+    }
+
+    /// How many snapshots were completed since the start.
+    pub fn save_count(&self) -> u64 {
+        self.save_count.load(Ordering::Relaxed)
+    }
+
     /// Whether the last snapshot failed.
     pub fn last_save_failed(&self) -> bool {
         self.last_save_failed.load(Ordering::Relaxed)
@@ -199,7 +223,12 @@ impl Journals {
             return None;
         }
         let number = save.next_number;
-        *save = Save { next_number: number + 1, from: vec![None; self.shard_count()], ..Save::default() };
+        *save = Save {
+            next_number: number + 1,
+            from: vec![None; self.shard_count()],
+            began: Some(Instant::now()),
+            ..Save::default()
+        };
         self.saving.store(number, Ordering::Release);
         self.wakes.iter().for_each(Notify::notify_one);
         Some(number)
@@ -243,6 +272,7 @@ impl Journals {
                 self.snapshot_bytes.store(*bytes, Ordering::Relaxed);
                 self.journal_bytes.store(*journal_bytes, Ordering::Relaxed);
                 self.last_save_s.store(now_s, Ordering::Relaxed);
+                self.save_count.fetch_add(1, Ordering::Relaxed);
                 self.saved.store(number, Ordering::Release);
                 tracing::info!("snapshot {number} is complete: {}", crate::config::ByteCount(*bytes));
             }
@@ -255,6 +285,8 @@ impl Journals {
             }
         }
         self.last_save_failed.store(outcome.is_err(), Ordering::Relaxed);
+        let duration_s = self.save_duration_s().unwrap_or(0);
+        self.last_save_duration_s.store(duration_s as i64, Ordering::Relaxed);
         self.saving.store(0, Ordering::Release);
         self.save_ended.notify_waiters();
         self.wakes.iter().for_each(Notify::notify_one);

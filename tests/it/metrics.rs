@@ -150,6 +150,52 @@ fn the_page_tells_why_a_client_had_to_go() {
 }
 
 #[test]
+fn the_page_tells_how_far_the_journal_is_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("a path");
+    let (server, metrics) = start(2, &["--dir", path, "--appendfsync", "no"]);
+    let mut conn = server.connect();
+    let keys = spread_keys("key", 2);
+    let sum = |found: &BTreeMap<String, f64>, name: &str| -> f64 {
+        (0..2).map(|shard| found[&format!("{name}{{shard=\"{shard}\"}}")]).sum()
+    };
+    for key in &keys {
+        assert_eq!(conn.ask(&format!("INCR {key}")), int(1));
+    }
+    // Nothing has been synced, so the lag is all that was counted, and grows older.
+    let first = samples(metrics);
+    let second = samples(metrics);
+    let (bytes, age_s) = ("tallyring_journal_unsynced_bytes", "tallyring_journal_unsynced_seconds");
+    assert!(sum(&first, bytes) > 100.0 && sum(&second, bytes) == sum(&first, bytes), "{second:#?}");
+    assert!(sum(&first, age_s) > 1.0 && sum(&second, age_s) > sum(&first, age_s) + 1.0, "{second:#?}");
+    assert_eq!(sum(&second, "tallyring_journal_syncs_total"), 0.0);
+    assert_eq!(second["tallyring_snapshots_total"], 0.0);
+    assert!(conn.ask("INFO persistence").text().contains("rdb_last_bgsave_time_sec:-1\r\n"));
+
+    assert_eq!(conn.ask("CONFIG SET appendfsync always"), ok());
+    for key in &keys {
+        assert_eq!(conn.ask(&format!("INCR {key}")), int(2));
+    }
+    let safe = samples(metrics);
+    assert_eq!((sum(&safe, bytes), sum(&safe, age_s)), (0.0, 0.0));
+    let syncs = sum(&safe, "tallyring_journal_syncs_total");
+    assert!(syncs >= 2.0 && sum(&safe, "tallyring_journal_sync_seconds_total") > 0.0);
+    assert!(sum(&safe, "tallyring_journal_last_sync_seconds") > 0.0);
+    assert_eq!((safe["tallyring_journal_failing"], safe["tallyring_snapshot_running"]), (0.0, 0.0));
+    assert!(safe["tallyring_journal_bytes"] > 0.0 && safe["tallyring_snapshot_last_timestamp_seconds"] > 1.7e9);
+
+    assert_eq!(conn.ask("SAVE"), ok());
+    let saved = samples(metrics);
+    assert_eq!((saved["tallyring_snapshots_total"], saved["tallyring_snapshot_last_failed"]), (1.0, 0.0));
+    assert!(saved["tallyring_snapshot_bytes"] > 0.0);
+    let info = conn.ask("INFO persistence").text();
+    for line in ["rdb_saves:1", "aof_pending_bio_fsync:0", "aof_delayed_fsync:0", "journal_unsynced_usec:0"] {
+        assert!(info.lines().any(|found| found == line), "{line} in {info}");
+    }
+    assert!(!info.contains("rdb_last_bgsave_time_sec:-1") && info.contains("rdb_current_bgsave_time_sec:-1"), "{info}");
+}
+
+#[test]
 fn http_is_answered_as_it_should_be() {
     let (_server, metrics) = start(1, &[]);
     let (status, head, page) = answer(metrics, "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
