@@ -211,10 +211,7 @@ impl Connection {
     async fn serve(self: Rc<Self>) {
         while !self.ended.get() {
             let ready = match self.waiting.get() {
-                Waiting::Readable if self.is_monitor() => {
-                    let ready = tokio::time::timeout(monitor::TICK, self.ready(Readiness::Readable));
-                    Box::pin(ready).await.unwrap_or(Ok(()))
-                }
+                Waiting::Readable if self.is_monitor() => Box::pin(self.readable_or_tick()).await,
                 Waiting::Readable => self.ready(Readiness::Readable).await,
                 Waiting::Writable => self.ready(Readiness::Writable).await,
                 Waiting::Pause(kind) => {

@@ -116,7 +116,7 @@ impl Monitors {
         while let Some(request) = requests.next() {
             line.clear();
             for buffer in buffers.iter_mut().flatten() {
-                if !buffer.is_next() {
+                if !buffer.count_one() {
                     continue;
                 }
                 if line.is_empty() {
@@ -134,7 +134,7 @@ impl Buffer {
     }
 
     /// One more command: whether it is to be shown.
-    fn is_next(&mut self) -> bool {
+    fn count_one(&mut self) -> bool {
         self.left_count -= 1;
         let is_due = self.left_count == 0;
         if is_due {

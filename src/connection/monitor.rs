@@ -3,11 +3,13 @@
 //! A monitor's connection is idle, and wakes every [`TICK`] to send what has gathered. While its client does not read, its
 //! replies are parked like anybody's, and nothing is fetched from the shards: their buffers fill, and that is all.
 
+use std::io;
+
 use super::io::Io;
 use super::work::Rest;
 use super::{Connection, Waiting};
-use crate::monitor::Consumed;
-pub(super) use crate::monitor::TICK;
+use crate::monitor::{Consumed, TICK};
+use crate::readiness::Readiness;
 use crate::session::{Status, Unfinished, Window};
 use crate::socket::Socket;
 use crate::tasks;
@@ -85,6 +87,11 @@ impl Connection {
     /// Whether its client monitors.
     pub fn is_monitor(&self) -> bool {
         self.session.borrow().client.monitor.is_some()
+    }
+
+    /// Until its client has sent something, or what has gathered is to be sent.
+    pub(super) async fn readable_or_tick(&self) -> io::Result<()> {
+        tokio::time::timeout(TICK, self.ready(Readiness::Readable)).await.unwrap_or(Ok(()))
     }
 
     /// Send what has gathered on the shards, one after the other; then be idle again, unless its client has sent something.
