@@ -96,6 +96,8 @@ pub struct Connection {
     place: Cell<u32>,
     /// Its last receive was a long batch: the next one waits for a turn.
     sends_much: Cell<bool>,
+    /// While it sends, its next receive has begun.
+    receives_ahead: Cell<bool>,
     /// It holds one of the shard's `long_batches`.
     has_turn: Cell<bool>,
     ended: Cell<bool>,
@@ -127,6 +129,7 @@ impl Connection {
             parked: RefCell::default(),
             place: Cell::new(0),
             sends_much: Cell::new(false),
+            receives_ahead: Cell::new(false),
             has_turn: Cell::new(false),
             ended: Cell::new(false),
             known: Cell::new(false),
@@ -172,15 +175,15 @@ impl Connection {
         if matches!(self.waiting.get(), Waiting::Receive | Waiting::Send) {
             // It is not recalled again before it has come back.
             self.waiting.set(Waiting::AtWork);
-            let connection = self.clone();
-            tokio_uring::spawn(async move { connection.socket.cancel().await });
+            let (connection, both) = (self.clone(), self.receives_ahead.get());
+            tokio_uring::spawn(async move { connection.socket.cancel(both).await });
         }
     }
 
-    /// Say what it waits for from now on.
-    fn wait_for(&self, waiting: Waiting) {
+    /// Say what it waits for, and since when.
+    fn wait_for(&self, waiting: Waiting, since_ns: u64) {
         self.waiting.set(waiting);
-        self.waiting_since_ns.set(self.shard.clock.now().ns);
+        self.waiting_since_ns.set(since_ns);
     }
 
     /// Put bytes aside for as long as it waits.

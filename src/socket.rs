@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use io_uring::{cqueue, opcode, squeue, types};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio_uring::buf::fixed::FixedBuf;
-use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 /// `POLLIN | POLLRDHUP`, as in `poll(2)`.
 const READABLE: u32 = 0x0001 | 0x2000;
@@ -41,18 +41,18 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Receive into `range` of the buffer. 0 is the end of the stream, so the range must not be empty.
-    pub async fn receive(&self, mut buffer: FixedBuf, range: Range<usize>) -> (io::Result<usize>, FixedBuf) {
+    /// Receive into `range` of the buffer, from now on. 0 is the end of the stream, so the range must not be empty.
+    pub fn receive(&self, mut buffer: FixedBuf, range: Range<usize>) -> Moving {
         assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
         let index = buffer.buf_index();
         let place = &mut buffer[range];
         let entry = opcode::ReadFixed::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32, index);
-        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit()
     }
 
-    /// Send `range` of the buffer, as much as the kernel takes. Unless it `waits`, a client that does not read is
-    /// `WouldBlock` at once.
-    pub async fn send(&self, buffer: FixedBuf, range: Range<usize>, waits: bool) -> (io::Result<usize>, FixedBuf) {
+    /// Send `range` of the buffer from now on, as much as the kernel takes. Unless it `waits`, a client that does not read
+    /// is `WouldBlock` at once.
+    pub fn send(&self, buffer: FixedBuf, range: Range<usize>, waits: bool) -> Moving {
         let (fd, index) = (types::Fd(self.fd()), buffer.buf_index());
         let place = &buffer[range];
         let (from, count) = (place.as_ptr(), place.len() as u32);
@@ -61,7 +61,7 @@ impl Socket {
             // Before Linux 6.4 a fixed write to a socket could not be told not to wait.
             false => opcode::Send::new(fd, from, count).flags(DO_NOT_WAIT).build(),
         };
-        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry).submit().await
+        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry).submit()
     }
 
     /// As [`Socket::receive`], into memory that is not registered.
@@ -79,10 +79,14 @@ impl Socket {
         UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
-    /// End the receive or send that waits on this socket: it completes with `ECANCELED` and brings its buffer back.
-    pub async fn cancel(&self) {
+    /// End the receive or send that waits on this socket, or `both`: it completes with `ECANCELED` and brings its buffer
+    /// back.
+    pub async fn cancel(&self, both: bool) {
+        let of_socket = types::CancelBuilder::fd(types::Fd(self.fd()));
+        // To look for a second one is to look at all that wait in the ring.
+        let operations = if both { of_socket.all() } else { of_socket };
         // Nothing to cancel is fine: it has just completed.
-        let _ = submit(opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(self.fd()))).build()).await;
+        let _ = submit(opcode::AsyncCancel2::new(operations).build()).await;
     }
 
     /// As `shutdown(2)`: a pending receive or send ends.
@@ -146,8 +150,11 @@ impl OneshotOutputTransform for Plain {
     }
 }
 
+/// A receive or a send that the ring has. It completes with the bytes that it moved, and its buffer.
+pub type Moving = InFlightOneshot<FixedBuf, WithBuffer<FixedBuf>>;
+
 /// How many bytes an operation moved, and its buffer.
-struct WithBuffer<B>(PhantomData<B>);
+pub struct WithBuffer<B>(PhantomData<B>);
 
 impl<B> WithBuffer<B> {
     fn new() -> WithBuffer<B> {

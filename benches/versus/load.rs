@@ -36,24 +36,23 @@ pub struct Measured {
 
 /// Send each key of `keys`, which must have an end, once, and see the replies.
 pub fn insert(port: u16, load: Load, keys: Keys) -> io::Result<()> {
-    let mut run = Run::start(port, load, keys)?;
+    let mut run = Run::start(load, vec![(port, keys)])?;
     while run.in_flight_count > 0 {
         run.turn(|_| ())?;
     }
     Ok(())
 }
 
-/// Load the server, the process `pid`, with `keys`, which must have no end, for `warm_up` and then for `duration`,
-/// which is measured.
+/// Load the server, the process `pid`, for `warm_up` and then for `duration`, which is measured. `targets` are its ports,
+/// each with the keys, which must have no end, that are asked of it; connections are dealt to them in turn.
 pub fn measure(
-    port: u16,
+    targets: Vec<(u16, Keys)>,
     pid: u32,
     load: Load,
-    keys: Keys,
     warm_up: Duration,
     duration: Duration,
 ) -> io::Result<Measured> {
-    let mut run = Run::start(port, load, keys)?;
+    let mut run = Run::start(load, targets)?;
     let warm = Instant::now() + warm_up;
     while run.now < warm {
         run.turn(|_| ())?;
@@ -117,7 +116,8 @@ struct Run {
     connections: Vec<Connection>,
     ring: Ring,
     ended: Vec<Completion>,
-    keys: Keys,
+    /// Ports, and the keys that are asked of each; a connection's is the one of its number, counted round.
+    targets: Vec<(u16, Keys)>,
     depth: usize,
     /// Connections that wait for replies.
     in_flight_count: usize,
@@ -130,12 +130,12 @@ struct Run {
 
 impl Run {
     /// Connect, and ask for the first batch of each connection.
-    fn start(port: u16, load: Load, keys: Keys) -> io::Result<Run> {
+    fn start(load: Load, targets: Vec<(u16, Keys)>) -> io::Result<Run> {
         let mut ring = Ring::new(2 * load.connection_count, load.depth * REQUEST_BYTES)?;
         let mut connections = Vec::new();
         let now = Instant::now();
         for index in 0..load.connection_count {
-            let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, targets[index % targets.len()].0))?;
             socket.set_nodelay(true)?;
             workload::prepare(ring.bytes_mut(request_buffer(index)));
             connections.push(Connection { socket, awaited_count: 0, batch_count: 0, sending: false, sent_at: now });
@@ -144,7 +144,7 @@ impl Run {
             connections,
             ring,
             ended: Vec::new(),
-            keys,
+            targets,
             depth: load.depth,
             in_flight_count: 0,
             answered_count: 0,
@@ -205,7 +205,8 @@ impl Run {
             return;
         }
         let requests = self.ring.bytes_mut(request_buffer(index));
-        let count = workload::write_keys(requests, self.depth, &mut self.keys);
+        let target = index % self.targets.len();
+        let count = workload::write_keys(requests, self.depth, &mut self.targets[target].1);
         if count == 0 {
             return;
         }

@@ -4,8 +4,9 @@
 
 pub mod account;
 pub mod bare;
+pub mod disk;
 pub mod load;
-mod options;
+pub mod options;
 pub mod peers;
 mod report;
 pub mod results;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use disk::Disk;
 use options::{Options, Table};
 use peers::{Found, Peer, Server};
 use report::Report;
@@ -31,6 +33,8 @@ use workload::{Keys, Load};
 const SMALL_LOADS: [Load; 5] = [load(50, 64), load(50, 16), load(50, 1), load(200, 1), ALONE];
 /// The loads of the table with many.
 const LARGE_LOADS: [Load; 3] = [load(50, 64), load(50, 16), load(50, 1)];
+/// The loads of two shards.
+const SHARD_LOADS: [Load; 2] = [load(50, 64), load(50, 16)];
 /// One client, who waits for each reply.
 const ALONE: Load = load(1, 1);
 /// How counters are made before anything is measured.
@@ -73,21 +77,29 @@ fn versus(options: &Options) -> io::Result<()> {
 
     let mut memory = Vec::new();
     if options.wants(Table::Memory) {
-        for found in found.iter().filter(|found| !matches!(found.peer, Peer::Bare | Peer::OursBusy)) {
+        for found in found.iter().filter(|found| found.peer.is_of(Table::Memory)) {
             memory.push(of_server(found, measure_memory(options, found))?);
         }
     }
     let mut rounds = Vec::new();
-    for (table, loads, key_count) in
-        [(Table::Small, &SMALL_LOADS[..], options.small_keys), (Table::Large, &LARGE_LOADS[..], options.large_keys)]
-    {
+    let mut disk = None;
+    for (table, loads, key_count) in [
+        (Table::Small, &SMALL_LOADS[..], options.small_keys),
+        (Table::Large, &LARGE_LOADS[..], options.large_keys),
+        (Table::Everysec, &LARGE_LOADS[..], options.small_keys),
+        (Table::Always, &LARGE_LOADS[..], options.small_keys),
+        (Table::Shards, &SHARD_LOADS[..], options.small_keys),
+    ] {
+        if options.wants(table) && table.appendfsync().is_some() && disk.is_none() {
+            disk = Some(Disk::measure()?);
+        }
         if options.wants(table) {
             let loads: Vec<Load> = if options.only.is_empty() { loads.to_vec() } else { options.only.clone() };
             measure_table(options, &found, table, &loads, key_count, &mut rounds)?;
         }
     }
 
-    let report = Report::new(options, &found, missing, &rounds, memory);
+    let report = Report::new(options, &found, missing, &rounds, memory, disk);
     print!("{}", report.markdown());
     options.json.as_ref().map_or(Ok(()), |path| report.write_json(path))
 }
@@ -99,19 +111,13 @@ fn measure_table(
     table: Table,
     loads: &[Load],
     key_count: u32,
-    rounds: &mut Vec<(Table, Round)>,
+    rounds: &mut Vec<Round>,
 ) -> io::Result<()> {
     let mut servers = Vec::new();
     for found in found {
-        let wanted = match found.peer {
-            Peer::OursBusy => table == Table::Small && loads.contains(&ALONE),
-            // Nothing differs with the number of counters where there are none.
-            Peer::Bare => table == Table::Small,
-            _ => true,
-        };
-        if wanted {
+        if found.peer.is_of(table) && (found.peer != Peer::OursBusy || loads.contains(&ALONE)) {
             eprintln!("versus: {} inserts {key_count} counters", found.peer.name());
-            servers.push(of_server(found, start_with_counters(options, found, key_count))?);
+            servers.push(of_server(found, start_with_counters(options, found, table, key_count))?);
         }
     }
     for &load in loads {
@@ -122,19 +128,19 @@ fn measure_table(
             let first = round as usize % order.len().max(1);
             order.rotate_left(first);
             for server in order {
-                let keys = Keys::random(key_count, u64::from(round));
-                let measured = of_server(&server.found, measure_round(options, server, load, keys))?;
-                let round = Round { key_count, load, peer: server.found.peer, round, measured };
+                let targets = server.targets(key_count, u64::from(round));
+                let measured = of_server(&server.found, measure_round(options, server, load, targets))?;
+                let round = Round { table, key_count, load, peer: server.found.peer, round, measured };
                 eprintln!("versus: {load} {}: {:.0} requests/s", server.found.peer.name(), round.rate());
-                rounds.push((table, round));
+                rounds.push(round);
             }
         }
     }
     Ok(())
 }
 
-fn start_with_counters(options: &Options, found: &Found, key_count: u32) -> io::Result<Server> {
-    let server = Server::start(found, options.server_core)?;
+fn start_with_counters(options: &Options, found: &Found, table: Table, key_count: u32) -> io::Result<Server> {
+    let server = Server::start(found, options, table)?;
     let patience = Patience::new(&found.title, PATIENCE_INSERTING);
     load::insert(server.port, INSERTING, Keys::sequence(key_count))?;
     drop(patience);
@@ -142,12 +148,17 @@ fn start_with_counters(options: &Options, found: &Found, key_count: u32) -> io::
     Ok(server)
 }
 
-fn measure_round(options: &Options, server: &Server, load: Load, keys: Keys) -> io::Result<load::Measured> {
+fn measure_round(
+    options: &Options,
+    server: &Server,
+    load: Load,
+    targets: Vec<(u16, Keys)>,
+) -> io::Result<load::Measured> {
     let warm_up = Duration::from_secs_f64(options.warm_up);
     let duration = Duration::from_secs_f64(options.seconds);
     let patience = Patience::new(&server.found.title, warm_up + duration + PATIENCE);
     server.go_on()?;
-    let measured = load::measure(server.port, server.pid(), load, keys, warm_up, duration)?;
+    let measured = load::measure(targets, server.pid(), load, warm_up, duration)?;
     server.pause()?;
     drop(patience);
     Ok(measured)
@@ -155,7 +166,7 @@ fn measure_round(options: &Options, server: &Server, load: Load, keys: Keys) -> 
 
 /// What a server grows by, from just started to so many counters.
 fn measure_memory(options: &Options, found: &Found) -> io::Result<Memory> {
-    let server = Server::start(found, options.server_core)?;
+    let server = Server::start(found, options, Table::Memory)?;
     let before_bytes = account::resident_bytes(server.pid())?;
     let patience = Patience::new(&found.title, PATIENCE_INSERTING);
     load::insert(server.port, INSERTING, Keys::sequence(options.memory_keys))?;

@@ -3,19 +3,37 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
 use super::peers::Peer;
 use super::workload::{KEY_COUNT_MAX, Load};
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 pub enum Table {
     /// Rates with few counters
     Small,
     /// Rates with many counters, where memory is the limit
     Large,
+    /// Rates with few counters and a journal that is synced every second
+    Everysec,
+    /// Rates with few counters and a journal that is synced before each reply
+    Always,
+    /// Two shards, on the cores of the server and of the load: what it costs to forward an operation to the other one
+    Shards,
     /// Bytes per counter
     Memory,
+}
+
+impl Table {
+    /// `appendfsync` of the servers; `None` without a journal.
+    pub fn appendfsync(self) -> Option<&'static str> {
+        match self {
+            Table::Everysec => Some("everysec"),
+            Table::Always => Some("always"),
+            Table::Small | Table::Large | Table::Shards | Table::Memory => None,
+        }
+    }
 }
 
 /// Tallyring and its peers side by side: one core for the server, one for the load, rounds interleaved.

@@ -1,6 +1,7 @@
 //! The servers: which are here, how each is started, paused and ended.
 //!
-//! Every server runs alike: one thread's worth of one core, on the loopback, nothing written to disk. Invariants: a
+//! Every server runs alike: one thread's worth of one core, on the loopback, nothing written to disk unless that is what
+//! is measured. Invariants: a
 //! server that is not being measured is stopped (SIGSTOP), and none outlives this process, however that ends.
 
 use std::env;
@@ -15,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use tallyring::slot::ShardMap;
 
+use super::options::{Options, Table};
 use super::workload::{self, Keys, REQUEST_BYTES};
 
 /// How long a server may take until it answers, and to answer one request on its own.
@@ -33,6 +36,14 @@ pub enum Peer {
     Ours,
     /// The same with `--busy-poll always`; measured with one connection at depth 1 alone
     OursBusy,
+    /// The same without a journal, beside those that have one
+    OursWithout,
+    /// Two shards, each asked on its own port for its own counters
+    OursLocal,
+    /// Two shards, asked on the common port for any counters: half of the operations are the other shard's
+    OursForwarding,
+    /// Another build of `tallyring`, `$TALLYRING_BEFORE_BIN`: what a change has brought
+    Before,
     /// The bare loop
     Bare,
     /// The `redis-server` in `PATH`
@@ -62,7 +73,12 @@ impl Peer {
     /// Look for it on this machine; an error says what is missing and how to get it.
     pub fn find(self) -> Result<Found, String> {
         let program = match self {
-            Peer::Ours | Peer::OursBusy => PathBuf::from(env!("CARGO_BIN_EXE_tallyring")),
+            Peer::Ours | Peer::OursBusy | Peer::OursWithout | Peer::OursLocal | Peer::OursForwarding => {
+                PathBuf::from(env!("CARGO_BIN_EXE_tallyring"))
+            }
+            Peer::Before => {
+                named_by("TALLYRING_BEFORE_BIN").ok_or("no TALLYRING_BEFORE_BIN (another build of ours)")?
+            }
             Peer::Bare => {
                 env::current_exe().map_err(|error| format!("this program does not know its path: {error}"))?
             }
@@ -77,24 +93,53 @@ impl Peer {
         let title = match self {
             Peer::Bare => "the bare loop".to_owned(),
             Peer::OursBusy => format!("{} --busy-poll", version(&program)?),
+            Peer::OursWithout => format!("{} --appendonly no", version(&program)?),
+            Peer::Before => format!("{} of another build", version(&program)?),
             _ => version(&program)?,
         };
         Ok(Found { peer: self, title, program })
     }
 
-    /// The arguments that it is started with; `directory` is an empty one of its own.
-    fn arguments(self, port: u16, core: usize, directory: &Path) -> Vec<String> {
+    /// Whether it belongs into a table.
+    pub fn is_of(self, table: Table) -> bool {
+        match self {
+            Peer::Ours | Peer::Before | Peer::Redis | Peer::Redis8 => table != Table::Shards,
+            Peer::OursLocal | Peer::OursForwarding => table == Table::Shards,
+            Peer::OursBusy => table == Table::Small,
+            Peer::OursWithout => table.appendfsync().is_some(),
+            // Nothing differs with the number of counters where there are none.
+            Peer::Bare => table == Table::Small,
+            // It has one way to sync its log.
+            Peer::Kevy => !matches!(table, Table::Always | Table::Shards),
+        }
+    }
+
+    /// The arguments that it is started with; `directory` is an empty one of its own. `appendfsync`: with a journal that
+    /// is synced so.
+    fn arguments(self, port: u16, options: &Options, directory: &Path, appendfsync: Option<&str>) -> Vec<String> {
+        let core = options.server_core;
         let directory = directory.display();
+        let journal = match appendfsync {
+            Some(appendfsync) => format!("--appendonly yes --appendfsync {appendfsync} --dir {directory}"),
+            None => format!("--appendonly no --dir {directory}"),
+        };
+        let ours = format!("serve --threads 1 --pin {core} --port {port}");
         let line = match self {
-            Peer::Ours => format!("serve --threads 1 --pin {core} --port {port} --appendonly no"),
-            Peer::OursBusy => {
-                format!("serve --threads 1 --pin {core} --port {port} --appendonly no --busy-poll always")
+            Peer::Ours | Peer::Before => format!("{ours} {journal}"),
+            Peer::OursBusy => format!("{ours} --appendonly no --busy-poll always"),
+            Peer::OursWithout => format!("{ours} --appendonly no"),
+            Peer::OursLocal | Peer::OursForwarding => {
+                let pin = format!("{core},{}", options.load_core);
+                format!("serve --threads 2 --pin {pin} --port {port} --cluster-enabled yes --appendonly no")
             }
             Peer::Bare => format!("{BARE} {port}"),
             Peer::Redis | Peer::Redis8 => {
-                format!("--bind 127.0.0.1 --port {port} --appendonly no --io-threads 1 --dir {directory} --save")
+                format!("--bind 127.0.0.1 --port {port} --io-threads 1 {journal} --save")
             }
-            Peer::Kevy => format!("--bind 127.0.0.1 --port {port} --threads 1 --no-aof --dir {directory}"),
+            Peer::Kevy => {
+                let log = if appendfsync.is_some() { "" } else { " --no-aof" };
+                format!("--bind 127.0.0.1 --port {port} --threads 1 --dir {directory}{log}")
+            }
         };
         let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
         if matches!(self, Peer::Redis | Peer::Redis8) {
@@ -117,16 +162,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Start a server on a core, and wait until it answers.
-    pub fn start(found: &Found, core: usize) -> io::Result<Server> {
+    /// Start a server on a core as a table has it, and wait until it answers.
+    pub fn start(found: &Found, options: &Options, table: Table) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = directory.path().join("log");
         let output = fs::File::create(&log)?;
         let child = Command::new(env::current_exe()?)
-            .args([LAUNCH, &core.to_string(), &std::process::id().to_string()])
+            .args([LAUNCH, &options.server_core.to_string(), &std::process::id().to_string()])
             .arg(&found.program)
-            .args(found.peer.arguments(port, core, directory.path()))
+            .args(found.peer.arguments(port, options, directory.path(), table.appendfsync()))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -134,6 +179,16 @@ impl Server {
         let mut server = Server { found: found.clone(), port, child, log, _directory: directory };
         server.wait_until_it_answers()?;
         Ok(server)
+    }
+
+    /// What is asked of it: its ports, each with keys.
+    pub fn targets(&self, key_count: u32, seed: u64) -> Vec<(u16, Keys)> {
+        if self.found.peer != Peer::OursLocal {
+            return vec![(self.port, Keys::random(key_count, seed))];
+        }
+        let map = ShardMap::new(2);
+        let of_shard = |shard| (self.port + 1 + shard as u16, Keys::of_shard(key_count, seed, map, shard));
+        (0..map.shard_count()).map(of_shard).collect()
     }
 
     /// Its process.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde::Serialize;
 
+use super::disk::Disk;
 use super::options::{Options, Table};
 use super::peers::{Found, Peer};
 use super::results::{Memory, Ratio, Round, Row, Spread};
@@ -34,7 +35,19 @@ const BARS: &[(Table, &str, Peer, f64)] = &[
     (Table::Large, "50x16", Peer::Kevy, 1.6),
     (Table::Large, "50x1", Peer::Redis8, 1.3),
     (Table::Large, "50x1", Peer::Kevy, 1.0),
+    (Table::Everysec, "50x64", Peer::Redis8, 5.0),
+    (Table::Everysec, "50x64", Peer::OursWithout, 0.85),
+    (Table::Everysec, "50x16", Peer::Redis8, 2.7),
+    (Table::Everysec, "50x16", Peer::OursWithout, 0.9),
+    (Table::Everysec, "50x1", Peer::Redis8, 1.4),
+    (Table::Everysec, "50x1", Peer::OursWithout, 0.95),
+    (Table::Always, "50x64", Peer::Redis8, 5.0),
+    (Table::Always, "50x16", Peer::Redis8, 3.5),
+    (Table::Always, "50x1", Peer::Redis8, 2.0),
 ];
+
+/// Microseconds of the processor that a forwarded operation may take beyond a local one: load, bar.
+const FORWARDING_BARS: &[(&str, f64)] = &[("50x64", 0.12), ("50x16", 0.25)];
 
 /// Bytes of a counter, at most.
 const BYTES_PER_COUNTER_BAR: f64 = 32.0;
@@ -54,6 +67,7 @@ pub struct Report {
     rates: Vec<Row>,
     ratios: Vec<Ratio>,
     memory: Vec<Memory>,
+    disk: Option<Disk>,
     rounds: Vec<Row>,
 }
 
@@ -63,19 +77,20 @@ impl Report {
         options: &Options,
         found: &[Found],
         missing: Vec<(String, String)>,
-        rounds: &[(Table, Round)],
+        rounds: &[Round],
         memory: Vec<Memory>,
+        disk: Option<Disk>,
     ) -> Report {
         let mut kinds: Vec<(Table, Load)> = Vec::new();
-        for (table, round) in rounds {
-            if !kinds.contains(&(*table, round.load)) {
-                kinds.push((*table, round.load));
+        for round in rounds {
+            if !kinds.contains(&(round.table, round.load)) {
+                kinds.push((round.table, round.load));
             }
         }
         let (mut rates, mut ratios) = (Vec::new(), Vec::new());
         for (table, load) in kinds {
-            let of_kind = rounds.iter().filter(|(of, round)| (*of, round.load) == (table, load));
-            let of_kind: Vec<&Round> = of_kind.map(|(_, round)| round).collect();
+            let of_kind = |round: &&Round| (round.table, round.load) == (table, load);
+            let of_kind: Vec<&Round> = rounds.iter().filter(of_kind).collect();
             for peer in options.peers() {
                 let of_peer: Vec<&Round> = of_kind.iter().copied().filter(|round| round.peer == peer).collect();
                 rates.extend(Row::of(&of_peer));
@@ -83,7 +98,7 @@ impl Report {
                     true => Peer::OursBusy,
                     false => Peer::Ours,
                 };
-                if !matches!(peer, Peer::Ours | Peer::OursBusy) {
+                if !matches!(peer, Peer::Ours | Peer::OursBusy | Peer::OursLocal | Peer::OursForwarding) {
                     ratios.extend(Ratio::of(&of_kind, ours, peer, bar(table, load, peer)));
                 }
             }
@@ -102,7 +117,8 @@ impl Report {
             rates,
             ratios,
             memory,
-            rounds: rounds.iter().filter_map(|(_, round)| Row::of(&[round])).collect(),
+            disk,
+            rounds: rounds.iter().filter_map(|round| Row::of(&[round])).collect(),
         }
     }
 
@@ -124,20 +140,24 @@ impl Report {
         ];
         lines.extend(self.servers.iter().map(|(name, title)| format!("- `{name}`: {title}")));
         lines.extend(self.missing.iter().map(|(name, why)| format!("- `{name}`: **missing**: {why}")));
-        let mut key_counts: Vec<u32> = self.rates.iter().map(|row| row.key_count).collect();
-        key_counts.dedup();
-        for key_count in key_counts {
-            self.push_rates(&mut lines, key_count);
+        if let Some(disk) = &self.disk {
+            lines.extend([String::new(), disk.to_string()]);
+        }
+        let mut tables: Vec<(Table, u32)> = self.rates.iter().map(|row| (row.table, row.key_count)).collect();
+        tables.dedup();
+        for (table, key_count) in tables {
+            self.push_rates(&mut lines, table, key_count);
         }
         self.push_memory(&mut lines);
         self.push_doubts(&mut lines);
         lines.join("\n") + "\n"
     }
 
-    fn push_rates(&self, lines: &mut Vec<String>, key_count: u32) {
+    fn push_rates(&self, lines: &mut Vec<String>, table: Table, key_count: u32) {
+        let journal = table.appendfsync().map_or(String::new(), |appendfsync| format!(", `appendfsync {appendfsync}`"));
         lines.extend([
             String::new(),
-            format!("## {} counters", grouped(key_count.into())),
+            format!("## {} counters{journal}", grouped(key_count.into())),
             String::new(),
             "| load | server | requests/s | min – max | server CPU µs/request | p50 µs | p99 µs | p99.9 µs | server busy \
              | load busy |"
@@ -145,7 +165,7 @@ impl Report {
             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
         ]);
         let percentile = |value: Option<f64>| value.map_or("n/a".to_owned(), |value| format!("{value:.0}"));
-        for row in self.rates.iter().filter(|row| row.key_count == key_count) {
+        for row in self.rates.iter().filter(|row| row.table == table) {
             lines.push(format!(
                 "| {} | {} | {} | {} – {} | {:.3} | {} | {} | {} | {:.0}% | {:.0}%{} |",
                 row.load,
@@ -162,7 +182,7 @@ impl Report {
                 if row.generator_bound { " **limit**" } else { "" },
             ));
         }
-        let ratios: Vec<&Ratio> = self.ratios.iter().filter(|ratio| ratio.key_count == key_count).collect();
+        let ratios: Vec<&Ratio> = self.ratios.iter().filter(|ratio| ratio.table == table).collect();
         if ratios.is_empty() {
             return;
         }
@@ -180,14 +200,34 @@ impl Report {
             };
             format!("| {load} | {ours} / {other} | {median:.2} | {min:.2} – {max:.2} | {bar} |")
         }));
-        self.push_alone(lines, key_count);
+        self.push_alone(lines, table);
+        self.push_forwarding(lines, table);
+    }
+
+    /// What the operations that another shard executes take more, of the processor's time.
+    fn push_forwarding(&self, lines: &mut Vec<String>, table: Table) {
+        let row = |peer: Peer, load: &str| {
+            self.rates.iter().find(|row| row.table == table && row.load == load && row.server == peer.name())
+        };
+        for (load, bar_us) in FORWARDING_BARS {
+            let (Some(local), Some(mixed)) = (row(Peer::OursLocal, load), row(Peer::OursForwarding, load)) else {
+                continue;
+            };
+            // Half of the keys belong to the shard that was asked.
+            let more_us = 2.0 * (mixed.server_us_per_request.median - local.server_us_per_request.median);
+            let verdict = if more_us <= *bar_us { "reached" } else { "**missed**" };
+            lines.push(String::new());
+            lines.push(format!(
+                "{load}: a forwarded operation takes {more_us:.3} µs more of the processor, to be {bar_us} µs at most: \
+                 {verdict}."
+            ));
+        }
     }
 
     /// Alone, the one with the shorter tail wins too.
-    fn push_alone(&self, lines: &mut Vec<String>, key_count: u32) {
+    fn push_alone(&self, lines: &mut Vec<String>, table: Table) {
         let p99_us = |peer: Peer| {
-            let of_peer =
-                |row: &&Row| (row.key_count, row.load.as_str()) == (key_count, "1x1") && row.server == peer.name();
+            let of_peer = |row: &&Row| (row.table, row.load.as_str()) == (table, "1x1") && row.server == peer.name();
             self.rates.iter().find(of_peer).and_then(|row| row.p99_us)
         };
         if let (Some(ours), Some(kevy)) = (p99_us(Peer::OursBusy), p99_us(Peer::Kevy)) {

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::load::Measured;
+use super::options::Table;
 use super::peers::Peer;
 use super::workload::Load;
 
@@ -22,6 +23,8 @@ const BUSY_LIMIT: f64 = 0.9;
 /// One measurement.
 #[derive(Debug)]
 pub struct Round {
+    /// Which table it belongs to.
+    pub table: Table,
     /// Counters that there are.
     pub key_count: u32,
     /// How it was loaded.
@@ -75,6 +78,8 @@ impl Spread {
 /// All rounds of a server under a load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
+    /// Which table it belongs to.
+    pub table: Table,
     /// Counters that there are.
     pub key_count: u32,
     /// How it was loaded, as connections x depth.
@@ -117,6 +122,7 @@ impl Row {
         let server_busy = spread(&|round| round.part_of_time(round.measured.server_time))?.median;
         let generator_busy = spread(&|round| round.part_of_time(round.measured.generator_time))?.median;
         Some(Row {
+            table: first.table,
             key_count: first.key_count,
             load: first.load.to_string(),
             server: first.peer.name(),
@@ -138,8 +144,8 @@ impl Row {
 /// Ours over another, under one load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ratio {
-    /// Counters that there are.
-    pub key_count: u32,
+    /// Which table it belongs to.
+    pub table: Table,
     /// How they were loaded.
     pub load: String,
     /// Which of ours.
@@ -163,7 +169,7 @@ impl Ratio {
         });
         let ratio = Spread::of(ratios)?;
         let (ours, other) = (ours.name(), other.name());
-        Some(Ratio { key_count: first.key_count, load: first.load.to_string(), ours, other, ratio, bar })
+        Some(Ratio { table: first.table, load: first.load.to_string(), ours, other, ratio, bar })
     }
 }
 

@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 
 use versus::account::{machine_time, process_time, resident_bytes, thread_time};
 use versus::load::{self, Measured};
+use versus::options::Table;
 use versus::peers::Peer;
 use versus::results::{Ratio, Round, Row, Spread};
 use versus::workload::{
@@ -78,7 +79,7 @@ fn round(peer: Peer, round: u32, request_count: u64, generator_s: u64, server_s:
         server_time: Duration::from_secs(server_s),
         other_time: Duration::ZERO,
     };
-    Round { key_count: 5, load: Load { connection_count: 2, depth: 3 }, peer, round, measured }
+    Round { table: Table::Small, key_count: 5, load: Load { connection_count: 2, depth: 3 }, peer, round, measured }
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn what_is_measured_adds_up() {
     let load = Load { connection_count: 4, depth: 16 };
     let (warm_up, duration) = (Duration::from_millis(20), Duration::from_millis(300));
     let pid = std::process::id();
-    let measured = load::measure(bare_port(), pid, load, Keys::random(1_000, 1), warm_up, duration).unwrap();
+    let measured = load::measure(vec![(bare_port(), Keys::random(1_000, 1))], pid, load, warm_up, duration).unwrap();
     assert!(measured.elapsed >= duration);
     assert!(measured.request_count > 0);
     assert_eq!(measured.request_count, measured.latencies_ns.len() * 16);

@@ -5,11 +5,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tallyring::slot::{self, ShardMap};
+
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 16;
 
 /// A request, whose last eight digits are its key's number.
 const TEMPLATE: &[u8; REQUEST_BYTES] = b"*2\r\n$4\r\nINCR\r\n$16\r\ncounter:00000000\r\n";
+
+/// The first key.
+const KEY: &[u8; KEY_BYTES] = b"counter:00000000";
 
 /// Bytes of a request.
 pub const REQUEST_BYTES: usize = 37;
@@ -71,6 +76,15 @@ pub enum Keys {
         /// How many keys there are.
         count: u32,
     },
+    /// The same, of one shard alone.
+    OfShard {
+        /// Of all shards.
+        random: Box<Keys>,
+        /// Whose slots are whose.
+        map: ShardMap,
+        /// Which shard.
+        shard: usize,
+    },
 }
 
 impl Keys {
@@ -84,6 +98,11 @@ impl Keys {
     pub fn random(count: u32, seed: u64) -> Keys {
         assert!((1..=KEY_COUNT_MAX).contains(&count), "keys have eight digits");
         Keys::Random { state: seed, count }
+    }
+
+    /// Any of those of `count` keys that belong to one of the shards, for ever.
+    pub fn of_shard(count: u32, seed: u64, map: ShardMap, shard: usize) -> Keys {
+        Keys::OfShard { random: Box::new(Keys::random(count, seed)), map, shard }
     }
 }
 
@@ -107,6 +126,11 @@ impl Iterator for Keys {
                 mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
                 Some((((mixed >> 32) * u64::from(*count)) >> 32) as u32)
             }
+            Keys::OfShard { random, map, shard } => random.find(|number| {
+                let mut key = *KEY;
+                key[KEY_BYTES - 8..].copy_from_slice(&digits(*number));
+                map.shard_of(slot::of(&key)) == *shard
+            }),
         }
     }
 }

@@ -8,11 +8,14 @@ use crate::client::ShardSet;
 use crate::clock::Moment;
 use crate::limits::FIXED_BUFFER_BYTES;
 use crate::session::Calls;
+use crate::socket::Moving;
 
 /// What a worker holds for its connection.
 #[derive(Default)]
 pub(super) struct Io {
     pub(super) input: Option<FixedBuf>,
+    /// The next receive, where it has begun before the replies were sent: it has `input` then.
+    pub(super) receiving: Option<Moving>,
     /// Received bytes in `input`.
     pub(super) received: usize,
     /// Consumed bytes in `input`.
@@ -30,6 +33,8 @@ pub(super) struct Io {
     pub(super) batch: Moment,
     /// When the last of the replies was encoded, in the shard's nanoseconds.
     pub(super) encoded_ns: u64,
+    /// What the clock showed last: when the connection was taken over, received, encoded or sent.
+    pub(super) seen_ns: u64,
 }
 
 /// Kinds of commands that are told apart in one send. More of them are recorded when they are encoded, as if their

@@ -98,12 +98,17 @@ impl Connection {
     pub(super) async fn send_monitored(&self, io: &mut Io) -> Result<(), Rest> {
         let monitor = self.session.borrow().client.monitor;
         let Some(monitor) = monitor else { return Ok(()) };
+        // It is idle between two ticks, so nothing of it stays in the ring. What has come already is parked, and taken up
+        // at the next.
+        let held_bytes = io.received;
+        self.take_back_receive(io).await;
+        let has_come = io.received > held_bytes;
         for shard in 0..self.shard.map.shard_count() {
             let monitored = tasks::take_monitored(self, monitor, shard).await;
             self.reply(io, monitored.lines).await?;
         }
         self.flush(io).await?;
-        match self.socket.has_input() {
+        match !has_come && self.socket.has_input() {
             true => Ok(()),
             false => Err(self.park_all(io, Vec::new(), Waiting::Readable)),
         }

@@ -58,7 +58,7 @@ impl Connection {
 
     /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
     async fn flush_before(&self, io: &mut Io, rest: &mut Vec<u8>, at: &mut usize) -> Result<(), Rest> {
-        match self.send(io).await {
+        match self.send(io, false).await {
             Ok(()) => Ok(()),
             Err(unsent) => {
                 let mut output = unsent?;
@@ -71,14 +71,24 @@ impl Connection {
 
     /// Send what is encoded.
     pub(super) async fn flush(&self, io: &mut Io) -> Result<(), Rest> {
-        match self.send(io).await {
+        self.park_unsent(io, false).await
+    }
+
+    /// The same when all that was received is answered: the next receive may begin meanwhile.
+    pub(super) async fn flush_last(&self, io: &mut Io) -> Result<(), Rest> {
+        self.park_unsent(io, true).await
+    }
+
+    /// Send what is encoded, and park what the client does not take.
+    async fn park_unsent(&self, io: &mut Io, is_last: bool) -> Result<(), Rest> {
+        match self.send(io, is_last).await {
             Ok(()) => Ok(()),
             Err(unsent) => Err(self.park_all(io, unsent?, Waiting::Writable)),
         }
     }
 
     /// Send what is encoded, all of it, and give the buffer back. `Err(Ok(bytes))`: recalled, and so much is unsent.
-    async fn send(&self, io: &mut Io) -> Result<(), Result<Vec<u8>, Rest>> {
+    async fn send(&self, io: &mut Io, is_last: bool) -> Result<(), Result<Vec<u8>, Rest>> {
         let shard = &*self.shard;
         if io.output.is_none() {
             return Ok(());
@@ -87,6 +97,7 @@ impl Connection {
         let touched = std::mem::take(&mut io.touched);
         if touched != ShardSet::default() {
             shard.until_safe(touched).await;
+            io.seen_ns = shard.clock.now().ns;
         }
         let Some(mut buffer) = io.output.take() else { return Ok(()) };
         // Whose client does not read must not keep others from their turn.
@@ -97,15 +108,19 @@ impl Connection {
         while sent_bytes < io.encoded {
             // Who does not read keeps no buffer while they are short.
             let waits = shard.buffers.are_plenty();
-            self.wait_for(Waiting::Send);
-            let (result, back) = self.socket.send(buffer, sent_bytes..io.encoded, waits).await;
+            self.wait_for(Waiting::Send, io.seen_ns);
+            let sending = self.socket.send(buffer, sent_bytes..io.encoded, waits);
+            if is_last {
+                self.receive_ahead(io);
+            }
+            let (result, back) = sending.await;
             self.waiting.set(Waiting::AtWork);
             buffer = back;
             match result {
                 Ok(count) if count > 0 => {
                     sent_bytes += count;
                     let moment = shard.clock.now();
-                    now = Some(moment);
+                    (now, io.seen_ns) = (Some(moment), moment.ns);
                     allow(&self.unsent_since_ns, count, moment.ns);
                 }
                 Err(error) if is_stalled(&error) && !self.is_ended() => {
@@ -122,8 +137,12 @@ impl Connection {
                 }
             }
         }
-        if outcome.is_ok() {
-            self.unsent_since_ns.set(0);
+        self.receives_ahead.set(false);
+        match outcome {
+            Ok(()) => self.unsent_since_ns.set(0),
+            // Whoever is idle has nothing in the ring.
+            Err(Ok(_)) => self.take_back_receive(io).await,
+            Err(Err(_)) => {}
         }
         shard.buffers.give_back(buffer);
         io.encoded = 0;

@@ -8,7 +8,10 @@
 //! from others what they all need.
 
 use std::io;
+use std::net::Shutdown;
 use std::rc::Rc;
+
+use tokio_uring::buf::fixed::FixedBuf;
 
 use super::io::{Io, allow};
 use super::{Connection, Over, Parked, Waiting};
@@ -23,7 +26,7 @@ use crate::limits::{
 use crate::server::{Live, PauseKind};
 use crate::session::{Calls, Direct, Status, Surroundings, code};
 use crate::shard::{Shard, Turn};
-use crate::socket::CANCELED;
+use crate::socket::{CANCELED, Moving};
 use crate::stats::Stats;
 use crate::tasks;
 
@@ -43,8 +46,14 @@ pub(super) enum Rest {
 pub async fn work(shard: Rc<Shard>, worker: usize) {
     loop {
         let connection = shard.next_job(worker).await;
-        let mut io = Io { batch: shard.clock.now(), ..Io::default() };
+        let batch = shard.clock.now();
+        let mut io = Io { batch, seen_ns: batch.ns, ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
+        if let Some(receiving) = io.receiving.take() {
+            assert!(matches!(rest, Rest::Over), "who is idle has nothing in the ring");
+            connection.socket.shutdown(Shutdown::Both);
+            io.input = Some(receiving.await.1);
+        }
         // What was never sent ended here.
         if io.unsent_count > 0 {
             connection.record_sent(&mut io, shard.clock.now());
@@ -54,7 +63,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
         }
         match rest {
             Rest::Idle(waiting) => {
-                connection.wait_for(waiting);
+                connection.wait_for(waiting, shard.clock.now().ns);
                 shard.keep_within_store();
                 connection.set_worked(Ok(()));
             }
@@ -86,7 +95,13 @@ impl Connection {
             let received_bytes = self.receive(io).await?;
             self.process(io).await?;
             let must_wait = self.must_wait(received_bytes) || self.is_monitor();
-            if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
+            if io.receiving.is_some() {
+                // There were enough buffers when it began; who waits for a worker now has it ended, unless it has brought
+                // something.
+                if must_wait {
+                    self.socket.cancel(false).await;
+                }
+            } else if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
                 return Err(self.park_all(io, Vec::new(), Waiting::Readable));
             }
         }
@@ -117,17 +132,18 @@ impl Connection {
             if self.is_ended() {
                 return Err(Rest::Over);
             }
-            let buffer = match io.input.take() {
-                Some(buffer) => buffer,
-                None => shard.lend_buffer(Purpose::Receive).await,
+            let receiving = match io.receiving.take() {
+                Some(receiving) => receiving,
+                None => {
+                    let buffer = match io.input.take() {
+                        Some(buffer) => buffer,
+                        None => shard.lend_buffer(Purpose::Receive).await,
+                    };
+                    self.begin_receive(io, buffer)
+                }
             };
-            assert!(io.received < FIXED_BUFFER_BYTES, "the session consumes something of a full buffer");
-            self.wait_for(Waiting::Receive);
-            let end = match self.has_turn.get() {
-                true => FIXED_BUFFER_BYTES,
-                false => FIXED_BUFFER_BYTES.min(io.received + LONG_BATCH_BYTES_MIN),
-            };
-            let (result, buffer) = self.socket.receive(buffer, io.received..end).await;
+            self.wait_for(Waiting::Receive, io.seen_ns);
+            let (result, buffer) = receiving.await;
             self.waiting.set(Waiting::AtWork);
             io.input = Some(buffer);
             match result {
@@ -135,6 +151,7 @@ impl Connection {
                 Ok(received_bytes) => {
                     io.received += received_bytes;
                     io.batch = shard.clock.now();
+                    io.seen_ns = io.batch.ns;
                     self.active_ns.set(io.batch.ns);
                     shard.note_work(io.batch.ns);
                     allow(&self.unfinished_since_ns, received_bytes, io.batch.ns);
@@ -147,6 +164,43 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(Rest::Over),
             }
+        }
+    }
+
+    /// Have the ring receive behind the bytes that are there already.
+    fn begin_receive(&self, io: &Io, buffer: FixedBuf) -> Moving {
+        assert!(io.received < FIXED_BUFFER_BYTES, "the session consumes something of a full buffer");
+        let end = match self.has_turn.get() {
+            true => FIXED_BUFFER_BYTES,
+            false => FIXED_BUFFER_BYTES.min(io.received + LONG_BATCH_BYTES_MIN),
+        };
+        self.socket.receive(buffer, io.received..end)
+    }
+
+    /// Have the ring receive the next batch while it sends the replies to this one: one turn of the ring for both. What
+    /// comes is looked at when the replies are sent. Not if others need the buffer, or may need a turn.
+    pub(super) fn receive_ahead(&self, io: &mut Io) {
+        let shard = &*self.shard;
+        let alone = !self.has_turn.get() && shard.buffers.are_plenty() && !shard.lacks_workers();
+        if alone
+            && !self.is_ended()
+            && let Some(buffer) = io.input.take()
+        {
+            io.receiving = Some(self.begin_receive(io, buffer));
+            self.receives_ahead.set(true);
+        }
+    }
+
+    /// Take back the receive that has begun while replies are sent, with what it has brought.
+    pub(super) async fn take_back_receive(&self, io: &mut Io) {
+        if let Some(receiving) = io.receiving.take() {
+            self.socket.cancel(false).await;
+            let (result, buffer) = receiving.await;
+            io.input = Some(buffer);
+            // Its end or a mistake is told again.
+            let received_bytes = result.unwrap_or(0);
+            io.received += received_bytes;
+            self.shard.stats.borrow_mut().received_bytes += received_bytes as u64;
         }
     }
 
@@ -191,9 +245,8 @@ impl Connection {
                 }
             }
         }
-        self.flush(io).await?;
         self.compact(io);
-        Ok(())
+        self.flush_last(io).await
     }
 
     /// Move what is left over to the front of the buffer.
@@ -269,7 +322,7 @@ impl Connection {
         let mut stats = shard.stats.borrow_mut();
         stats.count_window(&turn.window);
         let encoded_ns = shard.clock.now().ns;
-        io.encoded_ns = encoded_ns;
+        (io.encoded_ns, io.seen_ns) = (encoded_ns, encoded_ns);
         let mut call_count = 0;
         for calls in turn.window.calls() {
             call_count += u64::from(calls.count);
@@ -323,6 +376,7 @@ impl Connection {
                 stats.count_error(code(text), Some(command));
             }
             io.encoded_ns = shard.clock.now().ns;
+            io.seen_ns = io.encoded_ns;
             let (queue_ns, execute_ns) = (started.ns - io.batch.ns, io.encoded_ns - started.ns);
             if let Some(calls) = io.note(calls) {
                 stats.record(calls, queue_ns + execute_ns);

@@ -42,7 +42,7 @@ impl Request {
     }
 
     /// An array of bulk strings.
-    fn multibulk(arguments: Vec<Vec<u8>>) -> Request {
+    pub fn multibulk(arguments: Vec<Vec<u8>>) -> Request {
         let slices: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
         Request { bytes: request(&slices), arguments, inline: false }
     }

@@ -12,8 +12,10 @@
 //! TALLYRING_SEED=1234 cargo test --test session_fuzz
 //! ```
 //!
-//! A failure prints its seed and the requests that are left after as many as possible were removed.
+//! A failure prints its seed and the requests that are left after as many as possible were removed, and keeps those in
+//! `corpus/`, which is checked in every run.
 
+mod corpus;
 mod drive;
 mod generate;
 mod model;
@@ -38,6 +40,9 @@ const DURATION: Duration = Duration::from_secs(6);
 /// Ways in which each stream is received, beside all at once.
 const PLAN_COUNT: usize = 4;
 
+/// Ways to cut each stream of the corpus, times [`PLAN_COUNT`].
+const KEPT_SEED_COUNT: u64 = 50;
+
 /// Runs that shrinking a failing stream may take.
 const SHRINK_RUN_COUNT_MAX: usize = 2_000;
 
@@ -54,6 +59,32 @@ fn any_request_of_the_table_gets_one_reply() {
 #[test]
 fn any_bytes_leave_the_protocol_whole() {
     fuzz(generate::wild);
+}
+
+#[test]
+fn what_is_kept_still_holds() {
+    let first_seed = seed();
+    let cases = corpus::kept();
+    assert!(!cases.is_empty(), "the corpus is in the repository");
+    for case in cases {
+        for seed in first_seed..first_seed + KEPT_SEED_COUNT {
+            if let Err(why) = check_caught(&case.setting, &case.stream, seed) {
+                panic!("{}, TALLYRING_SEED={seed}: {why}", case.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_kept_as_it_is() {
+    for generate in [generate::known, generate::valid, generate::wild] {
+        let (setting, stream) = generate(&mut Random::new(seed()));
+        let text = corpus::write(&setting, &stream);
+        let (read_setting, read_stream) = corpus::read(&text).expect("what was written is a case");
+        assert_eq!(corpus::write(&read_setting, &read_stream), text);
+        let bytes = |stream: &Stream| stream.requests.iter().map(|request| request.bytes.clone()).collect::<Vec<_>>();
+        assert_eq!(bytes(&read_stream), bytes(&stream));
+    }
 }
 
 #[test]
@@ -91,8 +122,11 @@ fn report(setting: &Setting, stream: Stream, seed: u64, why: &str) -> ! {
     let why_left = check_caught(setting, &of(&left), seed).err();
     let _ = std::panic::take_hook();
     let shown: Vec<String> = left.iter().map(shown).collect();
+    let kept = corpus::keep(setting, &of(&left), seed);
     panic!(
-        "TALLYRING_SEED={seed}, {setting:?}: {why}\nwhat is left of the stream, which fails with {why_left:?}:\n{}",
+        "TALLYRING_SEED={seed}, {setting:?}: {why}\nwhat is left of the stream fails with {why_left:?}, and is kept as \
+         {}:\n{}",
+        kept.display(),
         shown.join("\n")
     );
 }
