@@ -285,6 +285,7 @@ fn tail_says_what_keeps_it_from_printing() {
             client.ask("INCR views");
             tailing.ended().is_some()
         });
+        assert!(tailing.wait(PROCESS_LIMIT).success(), "{:?}", tailing.lines());
         assert!(tailing.lines()[0].ends_with("INCR views"), "{:?}", tailing.lines());
     }
 }
