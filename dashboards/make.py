@@ -73,6 +73,19 @@ ROWS = [
             (gauge("tallyring_keyspace_bytes"), "counters"), (gauge("tallyring_maxmemory_bytes"), "maxmemory")], "timeseries"),
         ("What is reserved", "bytes", 8, [(gauge("tallyring_memory_reserved_bytes", "part"), "{{part}}")], "timeseries"),
     ]),
+    ("Durability", [
+        ("Changes not on the disk: since when", "s", 8, [(gauge("tallyring_journal_unsynced_seconds", "instance, shard"), "{{instance}} shard {{shard}}")], "timeseries"),
+        ("Changes not on the disk: bytes", "bytes", 8, [(gauge("tallyring_journal_unsynced_bytes", "instance, shard"), "{{instance}} shard {{shard}}")], "timeseries"),
+        ("What a sync takes", "s", 8, [
+            (f"{rate('tallyring_journal_sync_seconds_total', by='instance')} / {rate('tallyring_journal_syncs_total', by='instance')}", "{{instance}} mean"),
+            (f"max by (instance) (tallyring_journal_last_sync_seconds{{{JOB}}})", "{{instance}} the last one")], "timeseries"),
+        ("Journal and snapshot", "bytes", 8, [
+            (gauge("tallyring_journal_bytes", "instance"), "{{instance}} journal"), (gauge("tallyring_snapshot_bytes", "instance"), "{{instance}} snapshot")], "timeseries"),
+        ("Age of the last snapshot", "s", 8, [(f"time() - max by (instance) (tallyring_snapshot_last_timestamp_seconds{{{JOB}}})", "{{instance}}")], "timeseries"),
+        ("Trouble: the journal fails, the last snapshot failed", "none", 8, [
+            (gauge("tallyring_journal_failing", "instance"), "{{instance}} journal"), (gauge("tallyring_snapshot_last_failed", "instance"), "{{instance}} snapshot"),
+            (rate("tallyring_journal_delayed_syncs_total", by="instance"), "{{instance}} syncs of a second or longer")], "timeseries"),
+    ]),
     ("Clients", [
         ("Connections", "short", 6, [
             (gauge("tallyring_clients", "instance, shard"), "{{instance}} shard {{shard}}"), (gauge("tallyring_clients_max"), "maxclients")], "timeseries"),

@@ -17,6 +17,7 @@ use crate::offline::export::{Export, Format};
 use crate::offline::import::Import;
 use crate::plan;
 use crate::startup::StartError;
+use crate::tail::Tail;
 use crate::top::Top;
 
 const SERVE_EXAMPLES: &str = "\
@@ -68,6 +69,15 @@ Examples:
   tallyring top
   tallyring top 10.0.0.7:6379 --password \"$PASSWORD\"
   tallyring top --once --interval 5";
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  tallyring tail
+  tallyring tail 10.0.0.7:6379 --sample 1000
+  tallyring tail --match 'user:42:*' --count 10
+
+A server shows at most 64 KiB of such lines of each shard every 20 ms and lets nobody wait for them; how many commands were \
+not shown for that is said in lines that begin with #. With --sample they are a fair choice.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -135,6 +145,9 @@ pub enum Command {
     /// Make a data directory of what a Redis has written: dump.rdb, appendonly.aof, appendonlydir
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
+    /// Print the commands that a server's clients send, as they send them
+    #[command(after_help = TAIL_EXAMPLES)]
+    Tail(TailArgs),
     /// Print the completions of a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -149,15 +162,55 @@ pub enum Command {
     },
 }
 
-/// The flags of `tallyring top`.
+/// Where a running server is, for the tools that look at it.
 #[derive(Args, Debug)]
-pub struct TopArgs {
+pub struct Running {
     /// Where the server listens
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:6379")]
     pub server: String,
     /// The server's password; without this flag the environment variable REDISCLI_AUTH is used, which hides it from `ps`
     #[arg(long, value_name = "PASSWORD")]
     pub password: Option<String>,
+}
+
+impl Running {
+    /// The password, if one is given anywhere.
+    fn password(&self) -> Option<String> {
+        let from_environment = || std::env::var("REDISCLI_AUTH").ok();
+        self.password.clone().or_else(from_environment).filter(|password| !password.is_empty())
+    }
+}
+
+/// The flags of `tallyring tail`.
+#[derive(Args, Debug)]
+pub struct TailArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub running: Running,
+    /// Print one of so many commands
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample: u32,
+    /// Print only commands with a word (name, key or value) that matches this pattern, as for KEYS
+    #[arg(long = "match", value_name = "GLOB")]
+    pub pattern: Option<String>,
+    /// End after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+impl TailArgs {
+    fn tail(self) -> Tail {
+        let password = self.running.password();
+        Tail { server: self.running.server, password, sample: self.sample, pattern: self.pattern, count: self.count }
+    }
+}
+
+/// The flags of `tallyring top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub running: Running,
     /// Seconds between two looks, 0.1 to 3600
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
@@ -168,9 +221,8 @@ pub struct TopArgs {
 
 impl TopArgs {
     fn top(self) -> Top {
-        let from_environment = || std::env::var("REDISCLI_AUTH").ok();
-        let password = self.password.or_else(from_environment).filter(|password| !password.is_empty());
-        Top { server: self.server, password, interval: self.interval, once: self.once }
+        let password = self.running.password();
+        Top { server: self.running.server, password, interval: self.interval, once: self.once }
     }
 }
 
@@ -265,6 +317,8 @@ pub enum Invocation {
     Export(Export),
     /// `tallyring import`.
     Import(Import),
+    /// `tallyring tail`.
+    Tail(Tail),
     /// `tallyring completions`.
     Completions(Shell),
     /// `tallyring man`, into this directory.
@@ -305,6 +359,7 @@ pub fn invocation(matches: &ArgMatches) -> Result<Invocation, StartError> {
             Invocation::Export(Export { directory, format, output })
         }
         Command::Import(ImportArgs { files, dir }) => Invocation::Import(Import { files, directory: dir }),
+        Command::Tail(tail) => Invocation::Tail(tail.tail()),
         Command::Completions { shell } => Invocation::Completions(shell),
         Command::Man { directory } => Invocation::Man(directory),
     })

@@ -114,6 +114,8 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// `EXEC` is carrying out its transaction: each command's reply has its place in the array.
     pub executing: bool,
+    /// It monitors, under this number.
+    pub monitor: Option<u8>,
     /// The watched keys.
     pub watched: Vec<Watched>,
 }

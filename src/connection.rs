@@ -7,6 +7,7 @@
 
 mod display;
 mod io;
+mod monitor;
 mod send;
 mod work;
 
@@ -213,6 +214,7 @@ impl Connection {
     async fn serve(self: Rc<Self>) {
         while !self.ended.get() {
             let ready = match self.waiting.get() {
+                Waiting::Readable if self.is_monitor() => Box::pin(self.readable_or_tick()).await,
                 Waiting::Readable => self.ready(Readiness::Readable).await,
                 Waiting::Writable => self.ready(Readiness::Writable).await,
                 Waiting::Pause(kind) => {
@@ -241,6 +243,9 @@ impl Connection {
         }
         if !self.session.borrow().client.watched.is_empty() {
             Box::pin(tasks::forget_watches(&self)).await;
+        }
+        if self.is_monitor() {
+            Box::pin(tasks::unmonitor(&self)).await;
         }
         self.session.borrow_mut().end_transaction(&self.shard.queue_room_bytes);
         self.unpark();

@@ -115,6 +115,7 @@ fn clients(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "client_recent_max_output_buffer", 0);
     field(text, "blocked_clients", 0);
     field(text, "stalled_clients", report.stalled_count);
+    field(text, "monitor_clients", shared.monitor_count());
     field(text, "tracking_clients", 0);
     field(text, "clients_in_timeout_table", 0);
 }
@@ -164,9 +165,15 @@ fn persistence(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "rdb_bgsave_in_progress", u8::from(saving));
     field(text, "rdb_last_save_time", last_save_s);
     field(text, "rdb_last_bgsave_status", last_save);
+    let seconds = |of: fn(&Journals) -> Option<u64>| journals.and_then(of).map_or(-1, |seconds| seconds as i64);
+    field(text, "rdb_last_bgsave_time_sec", seconds(Journals::last_save_duration_s));
+    field(text, "rdb_current_bgsave_time_sec", seconds(Journals::save_duration_s));
+    field(text, "rdb_saves", journals.map_or(0, Journals::save_count));
     field(text, "aof_enabled", u8::from(is_on));
     field(text, "aof_rewrite_in_progress", u8::from(saving));
     field(text, "aof_rewrite_scheduled", 0);
+    field(text, "aof_last_rewrite_time_sec", seconds(Journals::last_save_duration_s));
+    field(text, "aof_current_rewrite_time_sec", seconds(Journals::save_duration_s));
     field(text, "aof_last_bgrewrite_status", last_save);
     field(text, "aof_last_write_status", ok(journals.is_some_and(|journals| journals.is_failing())));
     if is_on {
@@ -177,6 +184,13 @@ fn persistence(text: &mut String, shared: &Shared, report: &Report) {
         );
         field(text, "aof_base_size", bytes(|journals| &journals.snapshot_bytes));
         field(text, "aof_pending_rewrite", 0);
+        field(text, "aof_pending_bio_fsync", report.journal.syncing_count);
+        field(text, "aof_delayed_fsync", report.journal.delayed_sync_count);
+        field(text, "journal_unsynced_bytes", report.journal.unsynced_bytes);
+        field(text, "journal_unsynced_usec", report.journal.unsynced_ns / 1_000);
+        field(text, "journal_syncs", report.journal.sync_count);
+        field(text, "journal_sync_usec", report.journal.sync_ns / 1_000);
+        field(text, "journal_last_sync_usec", report.journal.last_sync_ns / 1_000);
         field(text, "journal_unsynced_frames", journals.map_or(0, |journals| journals.progress.unsynced_count()));
     }
 }
@@ -191,6 +205,7 @@ fn stats(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "rejected_connections", shared.rejected_counts().iter().sum::<u64>());
     field(text, "expired_keys", report.expired_count);
     field(text, "mesh_batches_sent", report.mesh_batch_count);
+    field(text, "monitor_missed_commands", report.monitor_missed_count);
     field(text, "evicted_keys", 0);
     field(text, "evicted_clients", report.evicted_count());
     field(text, "keyspace_hits", report.hit_count);

@@ -33,12 +33,15 @@ pub mod doctor;
 pub mod info;
 pub mod latency;
 pub mod metrics;
+pub mod monitor;
 pub mod process;
 pub mod stats;
 pub mod tasks;
 
 pub mod offline;
 pub mod pages;
+pub mod query;
+pub mod tail;
 pub mod top;
 // The tools that come with it.
 pub mod bench;

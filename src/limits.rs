@@ -106,6 +106,25 @@ pub const CONNECTION_BYTES: usize = 1_024;
 /// Entries of one shard's slow log.
 pub const SLOWLOG_COUNT_MAX: usize = 1_024;
 
+/// Clients that `MONITOR` at once.
+pub const MONITOR_COUNT_MAX: usize = 4;
+
+/// Bytes of lines that one shard keeps for one monitor.
+pub const MONITOR_BYTES_MAX: usize = 64 * 1_024;
+
+/// Such buffers that there are at most: one on each shard for each monitor, and one that it is being sent.
+pub const fn monitor_buffer_count(shard_count: usize) -> usize {
+    MONITOR_COUNT_MAX * (shard_count + 1)
+}
+
+/// Longest line that a monitor is shown, in bytes.
+pub const MONITOR_LINE_BYTES_MAX: usize = 2 * 1_024;
+
+/// Arguments that a line shows, and bytes of each, as in the slow log of Redis.
+pub const MONITOR_ARGUMENT_COUNT_MAX: usize = 32;
+/// See [`MONITOR_ARGUMENT_COUNT_MAX`].
+pub const MONITOR_ARGUMENT_BYTES_MAX: usize = 128;
+
 /// Batches that one shard may have under way over the mesh.
 pub const MESH_BATCH_COUNT_MAX: usize = 128;
 
@@ -206,3 +225,9 @@ const _: () = assert!(ARGUMENT_COUNT_MAX <= WINDOW_ITEM_COUNT_MAX);
 const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(QUEUE_BYTES_MAX <= QUEUES_BYTES_MAX);
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX <= FIXED_BUFFER_BYTES);
+// A line has room for its time, an address (of a Unix socket's path), and the longest argument with every byte escaped.
+const _: () = assert!(4 * MONITOR_ARGUMENT_BYTES_MAX + 512 <= MONITOR_LINE_BYTES_MAX);
+// What all monitors take on one shard is a small part of what its clients may: a large reply is more.
+const _: () = assert!(MONITOR_LINE_BYTES_MAX * 16 <= MONITOR_BYTES_MAX);
+const _: () = assert!(monitor_buffer_count(1) * MONITOR_BYTES_MAX <= LARGE_REPLY_BYTES_MAX);
+const _: () = assert!(MONITOR_COUNT_MAX <= u32::BITS as usize);

@@ -10,7 +10,7 @@ use tallyring::cli::{self, Invocation};
 use tallyring::config::{Config, Options};
 use tallyring::host::{self, Host};
 use tallyring::startup::{MemoryPlan, StartError};
-use tallyring::{bench, doctor, logging, offline, pages, plan, server, top};
+use tallyring::{bench, doctor, logging, offline, pages, plan, server, tail, top};
 
 fn main() -> ExitCode {
     let done = cli::read(std::env::args_os()).and_then(|invocation| match invocation {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             doctor::run(*request).map(ExitCode::from)
         }
         Invocation::Top(top) => top::run(&top).map(|()| ExitCode::SUCCESS),
+        Invocation::Tail(tail) => tail::run(&tail).map(|()| ExitCode::SUCCESS),
         Invocation::Completions(shell) => pages::print_completions(shell).map(|()| ExitCode::SUCCESS),
         Invocation::Man(directory) => pages::write_manual(&directory).map(|()| ExitCode::SUCCESS),
         Invocation::Check(directory) => Ok(ExitCode::from(offline::check::run(&directory))),

@@ -25,6 +25,7 @@ use crate::lend::touched;
 use crate::limits::{
     FIXED_BUFFER_BYTES, MESH_BATCH_COUNT_MAX, MESH_CONNECTION_COUNT_MAX, WINDOW_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
 };
+use crate::monitor::Monitored;
 use crate::session::Routed;
 use crate::shard::Accepted;
 use crate::stats::Report;
@@ -177,6 +178,17 @@ pub enum Ask {
     Clients(crate::command::ClientFilter),
     /// End the clients that match.
     KillClients(crate::command::ClientFilter),
+    /// Show the commands of the shard's own clients to this monitor.
+    Monitor {
+        /// Its number.
+        monitor: u8,
+        /// Every how many commands one is shown.
+        sample: u32,
+    },
+    /// What has gathered for it.
+    Monitored(u8),
+    /// Show it nothing any more.
+    Unmonitor(u8),
     /// The slow log's newest entries.
     Slowlog(usize),
     /// Empty the slow log.
@@ -213,6 +225,8 @@ pub enum Answer {
     ResetSpikes([bool; Event::ALL.len()]),
     /// Text lines.
     Text(String),
+    /// Lines for a monitor.
+    Monitored(Monitored),
     /// Entries of the slow log.
     Slowlog(Vec<crate::stats::SlowEntry>),
 }

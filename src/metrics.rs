@@ -3,6 +3,8 @@
 //! The shards are asked through the mesh ([`Observer`]), one after the other, one histogram at a time, and only when
 //! somebody scrapes: at most once in [`PAGE_AGE_MAX`], whatever the number of scrapers. In between all get the same page.
 //!
+//! The thread keeps off the shards' cores where there are others.
+//!
 //! Invariant: nothing here is on a request's way, and what scrapers take is bounded: [`SCRAPER_COUNT_MAX`] are served at
 //! once, each for [`SERVE_LIMIT`] at most, with one request of [`SCRAPE_REQUEST_BYTES_MAX`].
 
@@ -24,6 +26,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::nice;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
@@ -44,6 +48,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long accepting rests when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much more often a shard has its turn on a core that it shares with the scrapers: ten times, as sched(7) has it.
+const NICENESS: i32 = 10;
 
 /// What the classic text format is called (https://prometheus.io/docs/instrumenting/exposition_formats/).
 const PAGE_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -83,6 +90,7 @@ pub fn start(shared: &Arc<Shared>, observer: Observer, listeners: Vec<TcpListene
     }
     let shared = shared.clone();
     let serve = move || {
+        step_aside(&shared.config.pin);
         let state = State { observer, pages: page::Pages::new(&shared), last: None };
         let scrapes = Rc::new(Scrapes { shared, state: Mutex::new(state) });
         let places = Arc::new(Semaphore::new(SCRAPER_COUNT_MAX));
@@ -94,6 +102,18 @@ pub fn start(shared: &Arc<Shared>, observer: Observer, listeners: Vec<TcpListene
     };
     std::thread::Builder::new().name("metrics".to_owned()).spawn(serve).map_err(failed)?;
     Ok(())
+}
+
+/// Leave the shards their cores: this thread keeps to the others where there are some, and where there are none it comes
+/// after the shards. It serves without either too, where a sandbox refuses them.
+fn step_aside(pinned: &[Option<usize>]) {
+    let _ = nice(NICENESS);
+    if let Ok(mut cores) = sched_getaffinity(None) {
+        pinned.iter().flatten().for_each(|core| cores.unset(*core));
+        if cores.count() > 0 {
+            let _ = sched_setaffinity(None, &cores);
+        }
+    }
 }
 
 /// Accept scrapers for as long as the server runs, as many at once as there are places.

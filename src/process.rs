@@ -1,9 +1,12 @@
 //! What the kernel accounts to this process, read when somebody asks.
 
-use std::fs;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::{fs, io, thread};
 
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Clock ticks a second in `/proc`, the same on every Linux that there is (`USER_HZ`, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -36,6 +39,29 @@ pub fn descriptors() -> (u64, u64) {
     let open_count = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
     // Reading the directory takes one itself.
     (open_count.saturating_sub(1), getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
+/// Call `then` once somebody wants the process to end, by `SIGINT`, `SIGTERM` or `SIGHUP`. It does not end by itself any
+/// more: `then` sees to that.
+///
+/// # Errors
+/// Out of descriptors or threads.
+pub fn when_told_to_end(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = || {
+        let _within = runtime.enter();
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.into_iter().map(signal).collect::<io::Result<Vec<_>>>()
+    };
+    let mut told = told()?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(poll_fn(|cx| match told.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }));
+        then();
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod execute;
 mod hold;
 mod journal;
+mod lag;
 mod messages;
 mod parked;
 mod upkeep;
@@ -34,6 +35,7 @@ use crate::limits::{
     LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX, SHARD_COUNT_MAX, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Batch, Mesh};
+use crate::monitor::Monitors;
 use crate::readiness::IdleSockets;
 use crate::server::{Live, Shared};
 use crate::session::Window;
@@ -97,6 +99,8 @@ pub struct Shard {
     pub turns: Pool<Turn>,
     /// The clients.
     pub clients: RefCell<Slab<Rc<Connection>>>,
+    /// Who is shown this shard's clients' commands.
+    pub monitors: Monitors,
     /// Statistics and histograms.
     pub stats: RefCell<Stats>,
     /// The time.
@@ -160,6 +164,7 @@ impl Shard {
             idle_sockets,
             turns: Pool::new((0..WINDOW_COUNT_MAX).map(turn)),
             clients: RefCell::default(),
+            monitors: Monitors::default(),
             stats: RefCell::new(Stats::new(&shared.config)),
             clock: Clock::new(),
             spans: RefCell::default(),

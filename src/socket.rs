@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use io_uring::{cqueue, opcode, squeue, types};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio_uring::buf::fixed::FixedBuf;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
@@ -95,6 +96,12 @@ impl Socket {
             Socket::Tcp { stream, .. } => stream.shutdown(how),
             Socket::Unix(stream) => stream.shutdown(how),
         };
+    }
+
+    /// Whether its client has sent something, or has ended, and that was not received yet.
+    pub fn has_input(&self) -> bool {
+        let mut polled = [PollFd::new(self, PollFlags::IN | PollFlags::RDHUP)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready_count| ready_count > 0)
     }
 
     /// The descriptor.

@@ -80,6 +80,8 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Buffers that were taken back from clients that did not move.
     pub recall_count: u64,
+    /// Commands that monitors were not shown, since they did not read, or as there were too many.
+    pub monitor_missed_count: u64,
     rate: Rate,
     slow: VecDeque<SlowEntry>,
     /// `u64::MAX`: nothing is slow.
@@ -94,6 +96,37 @@ struct Rate {
     next: usize,
     last_count: u64,
     last_ns: u64,
+}
+
+/// How far a shard's journal is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalReport {
+    /// Bytes that are not on the disk for certain.
+    pub unsynced_bytes: u64,
+    /// How long ago the oldest change was that is not on the disk for certain, in nanoseconds; of all shards, the oldest.
+    pub unsynced_ns: u64,
+    /// Syncs that are under way.
+    pub syncing_count: u64,
+    /// Syncs, and under `always` writes, which are syncs too.
+    pub sync_count: u64,
+    /// What they took, added up, in nanoseconds.
+    pub sync_ns: u64,
+    /// What the last one took; of all shards, the longest.
+    pub last_sync_ns: u64,
+    /// Those that took a second or longer.
+    pub delayed_sync_count: u64,
+}
+
+impl JournalReport {
+    fn add(&mut self, other: JournalReport) {
+        self.unsynced_bytes += other.unsynced_bytes;
+        self.unsynced_ns = self.unsynced_ns.max(other.unsynced_ns);
+        self.syncing_count += other.syncing_count;
+        self.sync_count += other.sync_count;
+        self.sync_ns += other.sync_ns;
+        self.last_sync_ns = self.last_sync_ns.max(other.last_sync_ns);
+        self.delayed_sync_count += other.delayed_sync_count;
+    }
 }
 
 /// What one shard tells about itself.
@@ -113,6 +146,8 @@ pub struct Report {
     pub expired_count: u64,
     /// Changes that no snapshot has.
     pub change_count: u64,
+    /// The journal.
+    pub journal: JournalReport,
     /// See [`Stats`].
     pub command_count: u64,
     /// See [`Stats`].
@@ -127,6 +162,8 @@ pub struct Report {
     pub sent_bytes: u64,
     /// See [`Stats`].
     pub recall_count: u64,
+    /// See [`Stats`].
+    pub monitor_missed_count: u64,
     /// Commands a second.
     pub commands_per_second: u64,
     /// Fixed buffers.
@@ -173,6 +210,7 @@ impl Stats {
             received_bytes: 0,
             sent_bytes: 0,
             recall_count: 0,
+            monitor_missed_count: 0,
             rate: Rate::default(),
             slow: VecDeque::new(),
             slow_threshold_ns: slow_threshold_ns(config.slowlog_log_slower_than_us),
@@ -312,6 +350,7 @@ impl Stats {
         self.received_bytes = 0;
         self.sent_bytes = 0;
         self.recall_count = 0;
+        self.monitor_missed_count = 0;
         self.rate = Rate::default();
     }
 
@@ -335,6 +374,7 @@ impl Stats {
             received_bytes: self.received_bytes,
             sent_bytes: self.sent_bytes,
             recall_count: self.recall_count,
+            monitor_missed_count: self.monitor_missed_count,
             commands_per_second: self.rate.samples.iter().sum::<u64>() / self.rate.samples.len() as u64,
             commands: self.commands.clone(),
             errors: self.errors.clone(),
@@ -353,6 +393,7 @@ impl Report {
         self.miss_count += other.miss_count;
         self.expired_count += other.expired_count;
         self.change_count += other.change_count;
+        self.journal.add(other.journal);
         self.command_count += other.command_count;
         self.error_count += other.error_count;
         self.connection_count += other.connection_count;
@@ -360,6 +401,7 @@ impl Report {
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
         self.recall_count += other.recall_count;
+        self.monitor_missed_count += other.monitor_missed_count;
         self.commands_per_second += other.commands_per_second;
         self.buffer_count += other.buffer_count;
         self.lent_count += other.lent_count;

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod keys;
 mod latency;
+mod monitor;
 mod save;
 mod settings;
 mod transaction;
@@ -20,6 +21,7 @@ use crate::resp::encode;
 use crate::shard::Turn;
 use crate::stats::Report;
 
+pub use monitor::{take_monitored, unmonitor};
 pub use transaction::forget_watches;
 
 /// Where a task runs: its connection, where it waits, and whether its transaction holds the shards.
@@ -134,6 +136,7 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
             encode::simple(out, "OK");
         }
         Task::Reset => transaction::reset(place, out).await,
+        Task::Monitor { sample } => monitor::monitor(place, sample, out).await,
         Task::Info(sections) => {
             let shards = reports(place).await;
             let mut report = sum(&shards);

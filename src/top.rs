@@ -5,7 +5,6 @@
 //!
 //! Invariant: however it ends, the terminal is as it was before.
 
-mod client;
 mod draw;
 mod sample;
 
@@ -19,10 +18,10 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
 use ratatui::{DefaultTerminal, Frame};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::process;
+use crate::query::{Client, Failure, stopped};
 use crate::startup::StartError;
-use client::{Client, Failure};
 use draw::{HEIGHT_MIN, WIDTH_MIN};
 use sample::{SECTIONS, Sample, View};
 
@@ -83,20 +82,9 @@ fn print_once(top: &Top) -> Result<(), StartError> {
                 let _ = io::stdout().write_all(text.as_bytes());
                 return Ok(());
             }
-            News::Gone(problem) | News::Refused(problem) => return Err(stopped(top, &problem)),
+            News::Gone(problem) | News::Refused(problem) => return Err(stopped("top", &top.server, &problem)),
         }
     }
-}
-
-fn stopped(top: &Top, problem: &str) -> StartError {
-    let remedy = if problem.starts_with("NOAUTH") || problem.starts_with("WRONGPASS") {
-        "Give the server's password with --password, or in REDISCLI_AUTH"
-    } else if problem.starts_with("NOPERM") || problem.starts_with("DENIED") {
-        "Run it on the server's machine, or start the server with --requirepass"
-    } else {
-        "Check that Tallyring listens there (tallyring top HOST:PORT)"
-    };
-    StartError::Stopped { problem: format!("{}: {problem}", top.server), remedy }
 }
 
 fn show(top: &Top) -> Result<(), StartError> {
@@ -118,7 +106,7 @@ fn show(top: &Top) -> Result<(), StartError> {
     ratatui::restore();
     match shown.map_err(failed)? {
         None => Ok(()),
-        Some(problem) => Err(stopped(top, &problem)),
+        Some(problem) => Err(stopped("top", &top.server, &problem)),
     }
 }
 
@@ -126,20 +114,7 @@ fn show(top: &Top) -> Result<(), StartError> {
 fn end_with_signals() -> io::Result<Arc<AtomicBool>> {
     let ended = Arc::new(AtomicBool::new(false));
     let setting = ended.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-            else {
-                return;
-            };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
-            setting.store(true, Ordering::Relaxed);
-        });
-    });
+    process::when_told_to_end(move || setting.store(true, Ordering::Relaxed))?;
     Ok(ended)
 }
 
@@ -251,7 +226,7 @@ impl Asking {
 
     fn ask(&mut self) -> Result<News, Failure> {
         if self.client.is_none() {
-            self.client = Some(Client::connect(&self.server, self.password.as_deref())?);
+            self.client = Some(Client::connect(&self.server, self.password.as_deref(), "tallyring-top")?);
         }
         let client = self.client.as_mut().expect("just connected");
         let text = client.ask(&SECTIONS)?;

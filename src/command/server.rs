@@ -10,6 +10,19 @@ pub fn info(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     Ok(Task::Info((1..call.count()).map(|at| text(call.arg(at)).to_lowercase()).collect()))
 }
 
+/// `MONITOR [SAMPLE n]`: without a number every command is shown.
+pub fn monitor(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let sample = match call.count() {
+        1 => 1,
+        3 if is(call.arg(1), "SAMPLE") => integer::parse(call.arg(2))
+            .and_then(|sample| u32::try_from(sample).ok())
+            .filter(|sample| *sample > 0)
+            .ok_or(mistake::fixed("ERR SAMPLE must be from 1 to 4294967295: of so many commands one is shown"))?,
+        _ => return Err(Fault::Syntax.into()),
+    };
+    Ok(Task::Monitor { sample })
+}
+
 /// `CONFIG GET pattern [pattern …]`.
 pub fn config_get(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     Ok(Task::ConfigGet((2..call.count()).map(|at| text(call.arg(at))).collect()))

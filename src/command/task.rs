@@ -89,6 +89,11 @@ pub enum Task {
     Discard,
     /// `RESET`.
     Reset,
+    /// `MONITOR [SAMPLE n]`.
+    Monitor {
+        /// Every how many commands one is shown.
+        sample: u32,
+    },
     /// `INFO [section …]`, lower-cased; empty is the default set.
     Info(Vec<String>),
     /// `CLIENT LIST`.

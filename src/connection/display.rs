@@ -62,6 +62,7 @@ impl Connection {
         let seconds_since = |ns: u64| now_ns.saturating_sub(ns) / 1_000_000_000;
         let mut flags = String::new();
         for (set, flag) in [
+            (client.monitor.is_some(), 'O'),
             (client.transaction.is_some(), 'x'),
             (matches!(self.socket, Socket::Unix(_)), 'U'),
             (client.no_evict, 'e'),

@@ -88,10 +88,13 @@ impl Connection {
             drop(input);
             self.process(io).await?;
         }
+        if self.is_monitor() {
+            self.send_monitored(io).await?;
+        }
         loop {
             let received_bytes = self.receive(io).await?;
             self.process(io).await?;
-            let must_wait = self.must_wait(received_bytes);
+            let must_wait = self.must_wait(received_bytes) || self.is_monitor();
             if io.receiving.is_some() {
                 // There were enough buffers when it began; who waits for a worker now has it ended, unless it has brought
                 // something.
@@ -289,7 +292,12 @@ impl Connection {
         let room_bytes = FIXED_BUFFER_BYTES - io.encoded;
         let input = &mut io.input.as_mut().expect("there is input to parse")[..io.received];
         let (spans, window) = (&mut shard.spans.borrow_mut(), &mut turn.window);
-        self.session.borrow_mut().parse(input, &mut io.consumed, spans, window, room_bytes, &around)
+        let before = self.before_parse(input, io.consumed);
+        let status = self.session.borrow_mut().parse(input, &mut io.consumed, spans, window, room_bytes, &around);
+        if let Some(before) = before {
+            self.show(*before, input, io.consumed, window, &status);
+        }
+        status
     }
 
     /// Execute the window and encode its replies.

@@ -58,7 +58,7 @@ const FAST_CLOCKS: [&str; 5] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page
 fn governor(machine: &Machine) -> Answer {
     let should_be = "performance";
     let Some(cores) = machine.shard_cores() else {
-        return Answer::unknown("the shards' cores are not known", should_be);
+        return Answer::without_cores(should_be);
     };
     let path = |core: &usize| format!("sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
     let Some(mut governors) = cores.iter().map(|core| machine.tree.text(&path(core))).collect::<Option<Vec<_>>>()
@@ -76,7 +76,7 @@ fn idle_states(machine: &Machine) -> Answer {
         return Answer::ok("shards never sleep (--busy-poll always)", should_be);
     }
     let Some(cores) = machine.shard_cores() else {
-        return Answer::unknown("the shards' cores are not known", should_be);
+        return Answer::without_cores(should_be);
     };
     let mut deepest: Option<(u64, String)> = None;
     for core in cores {
@@ -105,10 +105,10 @@ fn smt(machine: &Machine) -> Answer {
     match machine.tree.text("sys/devices/system/cpu/smt/active").as_deref() {
         Some("0") => return Answer::ok("off or not there", should_be),
         Some("1") => {}
-        _ => return Answer::unknown("not readable", should_be),
+        _ => return Answer::unreadable(should_be),
     }
     let Some(cores) = machine.shard_cores() else {
-        return Answer::unknown("the shards' cores are not known", should_be);
+        return Answer::without_cores(should_be);
     };
     let path = |core: &usize| format!("sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
     let Some(siblings) = cores.iter().map(|core| machine.tree.list(&path(core))).collect::<Option<Vec<_>>>() else {
@@ -128,7 +128,7 @@ fn isolated(machine: &Machine) -> Answer {
     let should_be = "none, or the shards' own";
     let (Some(isolated), Some(cores)) = (machine.tree.list("sys/devices/system/cpu/isolated"), machine.shard_cores())
     else {
-        return Answer::unknown("not readable", should_be);
+        return Answer::unreadable(should_be);
     };
     let inside = cores.iter().filter(|core| isolated.contains(core)).count();
     if isolated.is_empty() {
@@ -142,7 +142,7 @@ fn isolated(machine: &Machine) -> Answer {
 fn clock(machine: &Machine) -> Answer {
     let should_be = "read without a system call";
     match machine.tree.text("sys/devices/system/clocksource/clocksource0/current_clocksource") {
-        None => Answer::unknown("not readable", should_be),
+        None => Answer::unreadable(should_be),
         Some(name) => {
             let well = FAST_CLOCKS.contains(&name.as_str());
             let remedy = "Boot with clocksource=tsc where the processor has an invariant one, and see the kernel's log for why it is not used.";

@@ -46,7 +46,7 @@ pub const CHECKS: &[Check] = &[
 fn huge_pages(machine: &Machine) -> Answer {
     let should_be = "madvise or never";
     match machine.tree.choice("sys/kernel/mm/transparent_hugepage/enabled") {
-        None => Answer::unknown("not readable", should_be),
+        None => Answer::unreadable(should_be),
         Some(word) => Answer::expect(word != "always", word, should_be, "tuning/memory.sh apply."),
     }
 }
@@ -61,7 +61,7 @@ fn nodes(machine: &Machine) -> Option<Vec<(usize, Vec<usize>)>> {
 fn numa(machine: &Machine) -> Answer {
     let should_be = "all shards on one node, the interface's";
     let (Some(nodes), Some(cores)) = (nodes(machine), machine.shard_cores()) else {
-        return Answer::unknown("not readable", should_be);
+        return Answer::unreadable(should_be);
     };
     if nodes.len() == 1 {
         return Answer::ok("one node", should_be);
@@ -97,13 +97,13 @@ fn balancing(machine: &Machine) -> Answer {
         (Some(0), _) => Answer::ok("0", "0"),
         (Some(value), Some(nodes)) if nodes.len() == 1 => Answer::ok(format!("{value}, on one node"), "0"),
         (Some(value), _) => Answer::should(value.to_string(), "0", "tuning/memory.sh apply."),
-        (None, _) => Answer::unknown("not readable", "0"),
+        (None, _) => Answer::unreadable("0"),
     }
 }
 
 fn swap(machine: &Machine) -> Answer {
     let should_be = "none";
-    let Some(swaps) = machine.tree.text("proc/swaps") else { return Answer::unknown("not readable", should_be) };
+    let Some(swaps) = machine.tree.text("proc/swaps") else { return Answer::unreadable(should_be) };
     let kib = |line: &str| line.split_whitespace().nth(2)?.parse::<u64>().ok();
     let bytes: u64 = swaps.lines().skip(1).filter_map(kib).map(|kib| kib.saturating_mul(1_024)).sum();
     if bytes == 0 {
@@ -123,7 +123,7 @@ fn overcommit(machine: &Machine) -> Answer {
     let remedy = "sysctl vm.overcommit_memory=0, or raise vm.overcommit_ratio.";
     let kib = |name| machine.tree.field("proc/meminfo", name)?.trim_end_matches("kB").trim().parse::<u64>().ok();
     match machine.tree.number("proc/sys/vm/overcommit_memory") {
-        None => Answer::unknown("not readable", should_be),
+        None => Answer::unreadable(should_be),
         Some(mode @ (0 | 1)) => Answer::ok(mode.to_string(), should_be),
         Some(mode) => match (kib("CommitLimit"), kib("Committed_AS"), MemoryPlan::new(&machine.config).ceiling_bytes())
         {

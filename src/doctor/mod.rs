@@ -73,6 +73,16 @@ impl Answer {
         Answer { state: State::Unknown, is: reason.into(), should_be: should_be.into(), remedy: String::new() }
     }
 
+    /// The kernel does not show it, or not to this user.
+    fn unreadable(should_be: impl Into<String>) -> Answer {
+        Answer::unknown("not readable", should_be)
+    }
+
+    /// It depends on which cores the shards have.
+    fn without_cores(should_be: impl Into<String>) -> Answer {
+        Answer::unknown("the shards' cores are not known", should_be)
+    }
+
     /// [`Answer::ok`] or [`Answer::should`].
     fn expect(well: bool, is: impl Into<String>, should_be: impl Into<String>, remedy: &str) -> Answer {
         if well { Answer::ok(is, should_be) } else { Answer::should(is, should_be, remedy) }

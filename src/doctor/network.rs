@@ -42,7 +42,7 @@ fn somaxconn(machine: &Machine) -> Answer {
     let backlog = u64::from(machine.config.tcp_backlog);
     let should_be = format!("{backlog} or more (--tcp-backlog)");
     match machine.tree.number("proc/sys/net/core/somaxconn") {
-        None => Answer::unknown("not readable", should_be),
+        None => Answer::unreadable(should_be),
         Some(count) => {
             let remedy = remedy("net.core.somaxconn", backlog);
             Answer::expect(count >= backlog, count.to_string(), should_be, &remedy)
@@ -60,7 +60,7 @@ fn syn_backlog(machine: &Machine) -> Answer {
             let remedy = remedy("net.ipv4.tcp_max_syn_backlog", backlog);
             Answer::expect(count >= backlog, count.to_string(), should_be, &remedy)
         }
-        _ => Answer::unknown("not readable", should_be),
+        _ => Answer::unreadable(should_be),
     }
 }
 
@@ -79,6 +79,6 @@ fn busy_polling(machine: &Machine) -> Answer {
         }
         // With --busy-poll either is a choice that only a measurement on the interface at hand can make.
         (Some(read), Some(poll), _) => Answer::ok(format!("busy_read {read}, busy_poll {poll}"), "as measured"),
-        _ => Answer::unknown("not readable", "0 without --busy-poll"),
+        _ => Answer::unreadable("0 without --busy-poll"),
     }
 }

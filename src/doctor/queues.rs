@@ -61,7 +61,7 @@ fn together(machine: &Machine, should_be: &str, look: impl Fn(&str, &[usize]) ->
         Err(answer) => return answer,
     };
     let Some(cores) = machine.shard_cores() else {
-        return Answer::unknown("the shards' cores are not known", should_be);
+        return Answer::without_cores(should_be);
     };
     let seen: Vec<(State, String)> = interfaces
         .iter()

@@ -134,6 +134,11 @@ impl Recorder {
         self.record_count == 0 && !self.linked
     }
 
+    /// Bytes of the frame so far; 0 while there is nothing to write.
+    pub fn filled_bytes(&self) -> usize {
+        if self.is_empty() { 0 } else { self.end }
+    }
+
     /// How many records the frame has so far.
     pub fn record_count(&self) -> usize {
         self.record_count

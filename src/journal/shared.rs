@@ -72,6 +72,10 @@ pub struct Journals {
     /// A snapshot has ended, well or not.
     pub save_ended: Notify,
     last_save_s: AtomicI64,
+    /// How long the last one took, -1 before the first.
+    last_save_duration_s: AtomicI64,
+    /// How many were completed.
+    save_count: AtomicU64,
     last_save_failed: AtomicBool,
     closing: AtomicBool,
     /// By shard: how its journal has ended, if it has.
@@ -145,6 +149,8 @@ impl Journals {
             saved: AtomicU64::new(0),
             save_ended: Notify::new(),
             last_save_s: AtomicI64::new(now_s),
+            last_save_duration_s: AtomicI64::new(-1),
+            save_count: AtomicU64::new(0),
             last_save_failed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             closed: Mutex::new(vec![None; shard_count]),

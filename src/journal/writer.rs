@@ -109,6 +109,11 @@ impl<D: Disk> Writer<D> {
         self.behind.max(self.synced)
     }
 
+    /// Everything that was written is on the disk, or needed no more.
+    pub fn is_synced(&self) -> bool {
+        self.on_disk() == self.written
+    }
+
     /// Bytes that have been written since [`Writer::begin_segment`] was last called.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -142,7 +147,7 @@ impl<D: Disk> Writer<D> {
 
     /// Have everything that was written on the disk.
     pub async fn sync(&mut self) -> io::Result<()> {
-        let Some(segment) = self.segment.as_ref().filter(|_| self.on_disk() < self.written) else { return Ok(()) };
+        let Some(segment) = self.segment.as_ref().filter(|_| !self.is_synced()) else { return Ok(()) };
         if let Err(error) = segment.file.sync().await {
             self.lost = true;
             self.stale = true;

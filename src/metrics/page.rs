@@ -4,10 +4,12 @@
 //! only grows. What belongs to a shard has its number as a label. `CONFIG RESETSTAT` sets counters to 0, as a restart
 //! does.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::text::{Kind, Text, seconds};
 use crate::command::{SPEC_COUNT, by_index};
+use crate::journal::shared::Journals;
 use crate::latency::{Cumulated, Stage, Which};
 use crate::mesh::Observer;
 use crate::process;
@@ -93,6 +95,65 @@ const COLUMNS: [Column; 19] = [
     }),
 ];
 
+/// The same, where there are journals.
+const JOURNAL_COLUMNS: [Column; 6] = [
+    ("tallyring_journal_unsynced_bytes", Kind::Gauge, "Bytes of the journal that are not on the disk.", |report| {
+        report.journal.unsynced_bytes as f64
+    }),
+    (
+        "tallyring_journal_unsynced_seconds",
+        Kind::Gauge,
+        "How long ago the oldest change was that is not on the disk; 0 when all are.",
+        |report| seconds(report.journal.unsynced_ns),
+    ),
+    ("tallyring_journal_syncs_total", Kind::Counter, "Syncs of the journal.", |report| {
+        report.journal.sync_count as f64
+    }),
+    ("tallyring_journal_sync_seconds_total", Kind::Counter, "What syncs of the journal took.", |report| {
+        seconds(report.journal.sync_ns)
+    }),
+    ("tallyring_journal_last_sync_seconds", Kind::Gauge, "What the last sync of the journal took.", |report| {
+        seconds(report.journal.last_sync_ns)
+    }),
+    ("tallyring_journal_delayed_syncs_total", Kind::Counter, "Syncs that took a second or longer.", |report| {
+        report.journal.delayed_sync_count as f64
+    }),
+];
+
+/// What all journals have one number of together.
+type DurabilityRow = (&'static str, Kind, &'static str, fn(&Durability) -> f64);
+
+const DURABILITY: [DurabilityRow; 8] = [
+    ("tallyring_journal_bytes", Kind::Gauge, "Bytes of the journals since the last snapshot.", |journals| {
+        journals.journal_bytes as f64
+    }),
+    (
+        "tallyring_journal_failing",
+        Kind::Gauge,
+        "1 while the journal cannot be written: writes are refused.",
+        |journals| f64::from(u8::from(journals.failing)),
+    ),
+    ("tallyring_snapshot_bytes", Kind::Gauge, "Bytes of the last snapshot.", |journals| journals.snapshot_bytes as f64),
+    ("tallyring_snapshot_running", Kind::Gauge, "1 while a snapshot is taken.", |journals| {
+        f64::from(u8::from(journals.saving))
+    }),
+    ("tallyring_snapshots_total", Kind::Counter, "Snapshots that were completed.", |journals| {
+        journals.save_count as f64
+    }),
+    ("tallyring_snapshot_last_failed", Kind::Gauge, "1 when the last snapshot failed.", |journals| {
+        f64::from(u8::from(journals.last_save_failed))
+    }),
+    (
+        "tallyring_snapshot_last_timestamp_seconds",
+        Kind::Gauge,
+        "Unix time of the last snapshot that was completed, or of the start.",
+        |journals| journals.last_save_s as f64,
+    ),
+    ("tallyring_snapshot_last_seconds", Kind::Gauge, "What the last snapshot took.", |journals| {
+        journals.last_save_duration_s as f64
+    }),
+];
+
 /// What a page is made from.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -104,6 +165,8 @@ pub(super) struct Facts {
     commands: Vec<(usize, Cumulated)>,
     /// By the reason's number.
     rejected_counts: [u64; Refusal::ALL.len()],
+    /// Where there are journals.
+    durability: Option<Durability>,
     /// The parts of the memory plan, in bytes.
     parts: Vec<(&'static str, u64)>,
     /// Where there is one.
@@ -116,6 +179,36 @@ pub(super) struct Facts {
     started_unix_s: f64,
     uptime: Duration,
     run_id: String,
+}
+
+/// What the journals have in common.
+#[derive(Debug)]
+struct Durability {
+    journal_bytes: u64,
+    snapshot_bytes: u64,
+    failing: bool,
+    saving: bool,
+    save_count: u64,
+    last_save_failed: bool,
+    /// Unix time.
+    last_save_s: i64,
+    /// 0 before the first.
+    last_save_duration_s: u64,
+}
+
+impl Durability {
+    fn of(journals: &Journals) -> Durability {
+        Durability {
+            journal_bytes: journals.journal_bytes.load(Ordering::Relaxed),
+            snapshot_bytes: journals.snapshot_bytes.load(Ordering::Relaxed),
+            failing: journals.is_failing(),
+            saving: journals.saving() != 0,
+            save_count: journals.save_count(),
+            last_save_failed: journals.last_save_failed(),
+            last_save_s: journals.last_save_s(),
+            last_save_duration_s: journals.last_save_duration_s().unwrap_or(0),
+        }
+    }
 }
 
 /// Makes pages.
@@ -162,6 +255,7 @@ impl Pages {
             stages,
             commands,
             rejected_counts: shared.rejected_counts(),
+            durability: shared.journals.as_ref().map(Durability::of),
             parts: shared.plan_parts(),
             ceiling_bytes: (ceiling_bytes > 0).then_some(ceiling_bytes),
             maxmemory_bytes: live.maxmemory_bytes,
@@ -196,16 +290,31 @@ fn write(facts: &Facts, page_bytes: usize) -> String {
     let mut text = Text::with_capacity(page_bytes);
     commands(&mut text, facts);
     latencies(&mut text, facts);
-    for (name, kind, help, number) in COLUMNS {
-        text.family(name, kind, help);
-        for (shard, report) in facts.reports.iter().enumerate() {
-            text.sample(("shard", &shard.to_string()), number(report));
-        }
+    columns(&mut text, facts, &COLUMNS);
+    if let Some(durability) = &facts.durability {
+        journal(&mut text, facts, durability);
     }
     clients(&mut text, facts);
     memory(&mut text, facts);
     process_facts(&mut text, facts);
     text.finish()
+}
+
+fn columns(text: &mut Text, facts: &Facts, columns: &[Column]) {
+    for (name, kind, help, number) in columns {
+        text.family(name, *kind, help);
+        for (shard, report) in facts.reports.iter().enumerate() {
+            text.sample(("shard", &shard.to_string()), number(report));
+        }
+    }
+}
+
+/// How far the journals are behind, and the snapshots.
+fn journal(text: &mut Text, facts: &Facts, durability: &Durability) {
+    columns(text, facts, &JOURNAL_COLUMNS);
+    for (name, kind, help, number) in DURABILITY {
+        text.single(name, kind, help, number(durability));
+    }
 }
 
 /// How often each command was called, by its name; of those that somebody has tried to call.
@@ -299,7 +408,7 @@ fn process_facts(text: &mut Text, facts: &Facts) {
 mod tests {
     use super::*;
     use crate::limits::{SCRAPE_PAGE_BYTES_MAX, SHARD_COUNT_MAX};
-    use crate::stats::{CommandStats, ERROR_CODE_COUNT_MAX};
+    use crate::stats::{CommandStats, ERROR_CODE_COUNT_MAX, JournalReport};
 
     /// Everything that there can be, each number as long as it gets.
     fn most() -> Facts {
@@ -326,6 +435,15 @@ mod tests {
             parked_bytes: long,
             stalled_count: long,
             cpu_ns: long,
+            journal: JournalReport {
+                unsynced_bytes: long,
+                unsynced_ns: long,
+                syncing_count: long,
+                sync_count: long,
+                sync_ns: long,
+                last_sync_ns: long,
+                delayed_sync_count: long,
+            },
             ..Report::default()
         };
         let mut reports = vec![report; SHARD_COUNT_MAX];
@@ -336,6 +454,16 @@ mod tests {
             stages: vec![cumulated.clone(); Stage::ALL.len()],
             commands: (0..SPEC_COUNT).map(|index| (index, cumulated.clone())).collect(),
             rejected_counts: [long; Refusal::ALL.len()],
+            durability: Some(Durability {
+                journal_bytes: long,
+                snapshot_bytes: long,
+                failing: true,
+                saving: true,
+                save_count: long,
+                last_save_failed: true,
+                last_save_s: i64::MAX >> 9,
+                last_save_duration_s: long,
+            }),
             parts: vec![("a part of the plan with a name", long); 32],
             ceiling_bytes: Some(long),
             maxmemory_bytes: long,

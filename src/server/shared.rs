@@ -14,6 +14,7 @@ use crate::config::{AppendFsync, Config};
 use crate::counters::Seed;
 use crate::host::Host;
 use crate::journal::shared::Journals;
+use crate::limits::MONITOR_COUNT_MAX;
 use crate::process;
 use crate::slot::ShardMap;
 use crate::startup::MemoryPlan;
@@ -79,6 +80,8 @@ pub struct Shared {
     pub system_memory_bytes: u64,
     live: RwLock<Live>,
     client_counts: Vec<AtomicU32>,
+    /// The numbers that monitors have, as bits.
+    monitors: AtomicU32,
     next_client_id: AtomicU64,
     rejected_counts: [AtomicU64; Refusal::ALL.len()],
     pub(super) pause_until_ms: AtomicI64,
@@ -130,6 +133,7 @@ impl Shared {
             system_memory_bytes: host.memory_bytes(),
             live: RwLock::new(live),
             client_counts: (0..config.threads).map(|_| AtomicU32::new(0)).collect(),
+            monitors: AtomicU32::new(0),
             next_client_id: AtomicU64::new(1),
             rejected_counts: Default::default(),
             pause_until_ms: AtomicI64::new(0),
@@ -199,6 +203,27 @@ impl Shared {
     pub fn client_left(&self, shard: usize) {
         let before = self.client_counts[shard].fetch_sub(1, Ordering::Relaxed);
         assert!(before > 0, "nobody leaves who has not come");
+    }
+
+    /// A number for one more monitor, unless there are as many as there may be.
+    pub fn add_monitor(&self) -> Option<u8> {
+        let with_next = |taken: u32| {
+            let next = taken.trailing_ones();
+            (next < MONITOR_COUNT_MAX as u32).then_some(taken | 1 << next)
+        };
+        let before = self.monitors.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_next).ok()?;
+        Some(before.trailing_ones() as u8)
+    }
+
+    /// A monitor is gone, on all shards.
+    pub fn monitor_left(&self, number: u8) {
+        let before = self.monitors.fetch_and(!(1 << number), Ordering::Relaxed);
+        assert!(before & 1 << number != 0, "nobody leaves who has not come");
+    }
+
+    /// How many clients monitor.
+    pub fn monitor_count(&self) -> u32 {
+        self.monitors.load(Ordering::Relaxed).count_ones()
     }
 
     /// A connection was not let in.

@@ -90,6 +90,15 @@ enum State {
     Skip { left_count: u32 },
 }
 
+/// What is still to come of a request: first bytes of an argument that is too long, then whole arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Bytes that are passed over.
+    pub skip_bytes: u64,
+    /// Arguments behind those.
+    pub argument_count: u32,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
@@ -166,6 +175,17 @@ impl Session {
         let transaction = self.client.transaction.take()?;
         queue_room_bytes.set(queue_room_bytes.get() + transaction.queue.capacity());
         Some(transaction)
+    }
+
+    /// What is still to come of a request under way, and will be consumed before the next one begins.
+    pub fn unfinished(&self) -> Unfinished {
+        let argument_count = match self.state {
+            State::Start => 0,
+            State::Stream(stream) => stream.left_count(),
+            State::Queue(queue) => queue.left_count(),
+            State::Skip { left_count } => left_count,
+        };
+        Unfinished { skip_bytes: self.skip_bytes, argument_count }
     }
 
     /// Whether a request is under way that has not ended.

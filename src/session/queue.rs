@@ -30,6 +30,13 @@ pub(super) struct Queue {
     at_key: bool,
 }
 
+impl Queue {
+    /// Arguments that have not arrived.
+    pub(super) fn left_count(&self) -> u32 {
+        self.left_count
+    }
+}
+
 impl Parsing<'_> {
     /// Queue a whole request.
     pub(super) fn queue(&mut self, spec: &'static Spec, call: &Call<'_>) -> Step {

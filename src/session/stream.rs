@@ -28,6 +28,13 @@ pub(super) struct Stream {
     quiet: bool,
 }
 
+impl Stream {
+    /// Arguments that have not arrived.
+    pub(super) fn left_count(&self) -> u32 {
+        self.left_count
+    }
+}
+
 /// An argument that has arrived.
 pub(super) enum Argument {
     /// It is there.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::Shard;
+use super::lag::Lag;
 use crate::client::ShardSet;
 use crate::config::AppendFsync;
 use crate::counters::Counters;
@@ -23,6 +24,7 @@ use crate::journal::frame::FileHead;
 use crate::journal::shared::{Closed, Journals, SnapshotEnd};
 use crate::journal::snapshot::{Part, SnapshotWriter};
 use crate::journal::writer::Writer;
+use crate::stats::JournalReport;
 
 /// How often what was recorded is written and synced when nobody waits for it, on the same ticks for all shards.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,6 +43,8 @@ const SNAPSHOT_STEP_COUNT: u64 = 256;
 pub(super) struct Journal {
     /// What [`Journals::progress`] has been told.
     recorded: Cell<u64>,
+    /// How far it is behind.
+    lag: Lag,
     /// There is room in the frame again.
     room: Notify,
     /// The shard's part of a snapshot is written, and how that went.
@@ -68,6 +72,7 @@ impl Shard {
         let last = recorder.last_sequence();
         if last != self.journal.recorded.replace(last) {
             journals.progress.set_recorded(self.index, last);
+            self.journal.lag.note_first(self.clock.now().ns);
             if self.live.borrow().1.appendfsync == AppendFsync::Always {
                 journals.wakes[self.index].notify_one();
             }
@@ -122,6 +127,12 @@ impl Shard {
         let counters = self.counters.borrow();
         let changed = |recorder: &&Recorder| recorder.change_count() != self.journal.held_change_count.get();
         counters.changes().recorder().filter(changed).map_or(0, Recorder::sequence)
+    }
+
+    /// How far the journal is behind.
+    pub(super) fn journal_report(&self, counters: &Counters) -> JournalReport {
+        let filling_bytes = counters.changes().recorder().map_or(0, Recorder::filled_bytes);
+        self.journal.lag.report(filling_bytes, self.clock.now().ns)
     }
 
     /// Changes that no snapshot has.
@@ -307,6 +318,7 @@ impl Keeper<'_> {
         self.shard.until_released().await;
         let filled = self.with_recorder(Recorder::take);
         let Some(mut filled) = filled else { return true };
+        self.shard.journal.lag.note_taken(filled.len);
         self.shard.journal.room.notify_waiters();
         self.shard.grant_hold();
         if !self.write(&mut filled).await {
@@ -331,7 +343,9 @@ impl Keeper<'_> {
     async fn write(&mut self, filled: &mut Filled) -> bool {
         loop {
             let always = self.policy() == AppendFsync::Always;
-            let Err(error) = self.writer.write(filled, always).await else { break };
+            let writing = self.writer.write(filled, always);
+            let written = if always { timed(&self.shard, writing).await } else { writing.await };
+            let Err(error) = written else { break };
             if always {
                 self.stop(&error);
             }
@@ -348,7 +362,10 @@ impl Keeper<'_> {
 
     /// Have what was written on the disk; false when the disk has failed.
     async fn sync_written(&mut self) -> bool {
-        let synced = self.writer.sync().await;
+        let synced = match self.writer.is_synced() {
+            true => Ok(()),
+            false => timed(&self.shard, self.writer.sync()).await,
+        };
         self.judge(synced)
     }
 
@@ -369,6 +386,9 @@ impl Keeper<'_> {
     fn tell_synced(&self) {
         if self.writer.on_disk() > self.journals.progress.synced(self.shard.index) {
             self.journals.progress.set_synced(self.shard.index, self.writer.on_disk());
+        }
+        if self.writer.is_synced() {
+            self.shard.journal.lag.note_all_safe();
         }
     }
 
@@ -468,6 +488,14 @@ impl Keeper<'_> {
             && journal_bytes >= live.auto_aof_rewrite_min_bytes
             && u128::from(journal_bytes) * 100 >= u128::from(snapshot_bytes) * u128::from(percentage)
     }
+}
+
+/// Wait for the disk, and note how long that took.
+async fn timed<T>(shard: &Shard, work: impl Future<Output = T>) -> T {
+    shard.journal.lag.note_sync_begun(shard.clock.now().ns);
+    let done = work.await;
+    shard.journal.lag.note_sync_ended(shard.clock.now().ns);
+    done
 }
 
 /// How long until the next tick, which all shards have at the same time: a transaction over several shards is then on the

@@ -173,6 +173,20 @@ impl Shard {
             }
             Ask::Clients(filter) => Answer::Text(self.client_lines(&filter)),
             Ask::KillClients(filter) => Answer::Count(self.kill_clients(&filter)),
+            Ask::Monitor { monitor, sample } => {
+                self.monitors.attach(monitor.into(), sample);
+                Answer::Done
+            }
+            Ask::Monitored(monitor) => {
+                let mut monitored = self.monitors.take(monitor.into());
+                self.stats.borrow_mut().monitor_missed_count += monitored.missed_count;
+                monitored.tell_missed(self.clock.unix_us(), self.index);
+                Answer::Monitored(monitored)
+            }
+            Ask::Unmonitor(monitor) => {
+                self.monitors.detach(monitor.into());
+                Answer::Done
+            }
             Ask::Slowlog(count) => Answer::Slowlog(self.stats.borrow().slow_entries(count)),
             Ask::SlowlogReset => {
                 self.stats.borrow_mut().reset_slow();
@@ -196,6 +210,9 @@ fn touches_counters(ask: &Ask) -> bool {
             | Ask::ResetStats
             | Ask::Clients(_)
             | Ask::KillClients(_)
+            | Ask::Monitor { .. }
+            | Ask::Monitored(_)
+            | Ask::Unmonitor(_)
             | Ask::Slowlog(_)
             | Ask::SlowlogReset
             | Ask::Unwatch(_)

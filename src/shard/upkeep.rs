@@ -179,7 +179,7 @@ impl Shard {
                 && is_over(connection.created_ns, live.auth_timeout_s)
             {
                 self.evict(connection, Eviction::Auth);
-            } else if idle && is_over(connection.active_ns.get(), live.timeout_s) {
+            } else if idle && !connection.is_monitor() && is_over(connection.active_ns.get(), live.timeout_s) {
                 connection.end();
             }
             ended_count += usize::from(connection.is_ended());
@@ -245,6 +245,7 @@ impl Shard {
             miss_count: counters.stats().misses,
             expired_count: counters.stats().expired,
             change_count: self.unsaved_change_count(&counters),
+            journal: self.journal_report(&counters),
             buffer_count: self.buffers.total_count() as u64,
             lent_count: (self.buffers.total_count() - self.buffers.free_count()) as u64,
             queue_bytes: (QUEUES_BYTES_MAX - self.queue_room_bytes.get().min(QUEUES_BYTES_MAX)) as u64,

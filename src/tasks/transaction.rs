@@ -5,7 +5,7 @@
 //! client can make them wait.
 
 use super::keys::shard_set;
-use super::{Place, run_plain};
+use super::{Place, monitor, run_plain};
 use crate::client::{Client, ReplyMode, ShardSet, Transaction, Watched};
 use crate::command::{Bytes, Env, Mistake, Spans, mistake};
 use crate::connection::Connection;
@@ -109,6 +109,7 @@ pub(super) async fn discard(place: Place<'_>) {
 /// `RESET`: as if newly connected.
 pub(super) async fn reset(place: Place<'_>, out: &mut Vec<u8>) {
     discard(place).await;
+    monitor::end(place).await;
     let connection = place.connection;
     let authenticated = connection.shard.live().requirepass.is_none();
     let client = &mut connection.session.borrow_mut().client;
@@ -150,6 +151,7 @@ pub(super) async fn exec(place: Place<'_>, turn: &mut Turn, out: &mut Vec<u8>) {
     }
     release(held).await;
     unwatch(place).await;
+    connection.show_executed();
 }
 
 /// Begin or end the execution. Replies inside a transaction are part of its one reply, whatever `CLIENT REPLY` says.
@@ -194,6 +196,7 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
     let mut spans = Box::<Spans>::default();
     let mut at = 0;
     loop {
+        let before = connection.before_parse(&queue, at);
         let status = {
             let counters = &shard.counters.borrow();
             let around = Surroundings {
@@ -215,6 +218,9 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
             let session = &mut *connection.session.borrow_mut();
             session.parse(&mut queue, &mut at, &mut spans, &mut turn.window, usize::MAX, &around)
         };
+        if let Some(before) = before {
+            connection.show(*before, &queue, at, &turn.window, &status);
+        }
         if !turn.window.is_empty() {
             let started_ns = shard.clock.now().ns;
             shard.execute(turn, &queue, now_ms, true).await;

@@ -76,8 +76,9 @@ fn every_query_of_the_dashboard_has_data() {
     let queries = queries();
     assert!(queries.len() > 30 && queries.iter().map(|(_, query)| query).collect::<BTreeSet<_>>().len() > 30);
     let Some(program) = peer_or_skip("prometheus") else { return };
-    let (server, metrics) = start(2, &["--maxmemory", "64mb"]);
     let directory = tempfile::tempdir().expect("a directory");
+    let kept = directory.path().join("kept");
+    let (server, metrics) = start(2, &["--maxmemory", "64mb", "--dir", kept.to_str().expect("a path")]);
     let config = file("prometheus.yml").replace("127.0.0.1:9121", &metrics.to_string());
     let config = config.replace("scrape_interval: 5s", "scrape_interval: 1s");
     assert!(config.contains(&metrics.to_string()) && config.contains("1s"));

@@ -15,6 +15,7 @@ mod keyspace;
 mod latency;
 mod lifecycle;
 mod metrics;
+mod monitor;
 mod moving;
 mod protocol;
 mod support;

@@ -61,6 +61,20 @@ pub const SPECS: &[Spec] = &[
         ..EVER
     },
     Spec {
+        name: "monitor",
+        arity: -1,
+        flags: ADMINISTRATION.flags,
+        run: Run::Task(server::monitor),
+        docs: docs(
+            "1.0.0",
+            Group::Server,
+            ONE,
+            "Show what clients send from now on, every n-th command of it, as far as it is read.",
+            &[Arg::new("n", ArgKind::Integer).after("SAMPLE").optional()],
+        ),
+        ..EVER
+    },
+    Spec {
         name: "slowlog",
         arity: -2,
         subcommands: SLOWLOG,

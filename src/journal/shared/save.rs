@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -32,6 +33,7 @@ pub(super) struct Save {
     journal_bytes: u64,
     failure: Option<String>,
     reported_count: usize,
+    began: Option<Instant>,
 }
 
 impl Save {
@@ -57,6 +59,22 @@ impl Journals {
         self.last_save_s.load(Ordering::Relaxed)
     }
 
+    /// How long the last snapshot took that has ended, in seconds.
+    pub fn last_save_duration_s(&self) -> Option<u64> {
+        u64::try_from(self.last_save_duration_s.load(Ordering::Relaxed)).ok()
+    }
+
+    /// How long the snapshot has taken so far that is under way, in seconds.
+    pub fn save_duration_s(&self) -> Option<u64> {
+        let save = self.lock_save();
+        save.began.filter(|_| self.saving() != 0).map(|began| began.elapsed().as_secs())
+    }
+
+    /// How many snapshots were completed since the start.
+    pub fn save_count(&self) -> u64 {
+        self.save_count.load(Ordering::Relaxed)
+    }
+
     /// Whether the last snapshot failed.
     pub fn last_save_failed(&self) -> bool {
         self.last_save_failed.load(Ordering::Relaxed)
@@ -69,7 +87,12 @@ impl Journals {
             return None;
         }
         let number = save.next_number;
-        *save = Save { next_number: number + 1, from: vec![None; self.shard_count()], ..Save::default() };
+        *save = Save {
+            next_number: number + 1,
+            from: vec![None; self.shard_count()],
+            began: Some(Instant::now()),
+            ..Save::default()
+        };
         self.saving.store(number, Ordering::Release);
         self.wakes.iter().for_each(Notify::notify_one);
         Some(number)
@@ -124,6 +147,7 @@ impl Journals {
                 self.snapshot_bytes.store(*bytes, Ordering::Relaxed);
                 self.journal_bytes.store(*journal_bytes, Ordering::Relaxed);
                 self.last_save_s.store(now_s, Ordering::Relaxed);
+                self.save_count.fetch_add(1, Ordering::Relaxed);
                 self.saved.store(number, Ordering::Release);
                 tracing::info!("snapshot {number} is complete: {}", crate::config::ByteCount(*bytes));
             }
@@ -136,6 +160,8 @@ impl Journals {
             }
         }
         self.last_save_failed.store(outcome.is_err(), Ordering::Relaxed);
+        let duration_s = self.save_duration_s().unwrap_or(0);
+        self.last_save_duration_s.store(duration_s as i64, Ordering::Relaxed);
         self.saving.store(0, Ordering::Release);
         self.save_ended.notify_waiters();
         self.wakes.iter().for_each(Notify::notify_one);

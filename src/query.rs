@@ -1,12 +1,14 @@
-//! The connection of `tallyring top`: one request, one reply, each with a time limit.
+//! The connection of a tool that looks at a running server, `top` or `tail`: one request, one reply, each with a time
+//! limit; and lines that come by themselves.
 //!
 //! Invariant: nothing is read that is longer than [`REPLY_BYTES_MAX`].
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::resp::encode;
+use crate::startup::StartError;
 
 /// How long the server has for anything.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -16,7 +18,7 @@ const REPLY_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
 /// Why there is no reply.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The server cannot be reached, or not any more: another try may help.
     Gone(String),
     /// The server has answered with an error: another try will not help.
@@ -36,13 +38,16 @@ impl From<io::Error> for Failure {
 }
 
 /// See the module.
-pub(super) struct Client {
+pub struct Client {
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    /// Connect to `HOST:PORT`, and give the password if there is one.
-    pub(super) fn connect(server: &str, password: Option<&str>) -> Result<Client, Failure> {
+    /// Connect to `HOST:PORT`, give the password if there is one, and say who asks.
+    ///
+    /// # Errors
+    /// Nobody listens there, or the server lets nobody in who has not another password.
+    pub fn connect(server: &str, password: Option<&str>, name: &str) -> Result<Client, Failure> {
         let mut failure = Failure::Gone("it has no address".to_owned());
         for address in server.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -54,7 +59,7 @@ impl Client {
                     if let Some(password) = password {
                         client.ask(&["AUTH", password])?;
                     }
-                    client.ask(&["CLIENT", "SETNAME", "tallyring-top"])?;
+                    client.ask(&["CLIENT", "SETNAME", name])?;
                     return Ok(client);
                 }
                 Err(error) => failure = error.into(),
@@ -64,13 +69,54 @@ impl Client {
     }
 
     /// Ask what is answered with text.
-    pub(super) fn ask(&mut self, arguments: &[&str]) -> Result<String, Failure> {
+    pub fn ask(&mut self, arguments: &[&str]) -> Result<String, Failure> {
         let mut request = Vec::new();
         encode::array(&mut request, arguments.len());
         arguments.iter().for_each(|argument| encode::bulk(&mut request, argument.as_bytes()));
         self.stream.get_mut().write_all(&request)?;
         read_text(&mut self.stream)
     }
+
+    /// The next line, a simple string of the protocol, however long it takes to come; `None` when the server has closed
+    /// the connection.
+    ///
+    /// # Errors
+    /// The connection is lost, or what comes is no such line.
+    pub fn next_line(&mut self) -> Result<Option<String>, Failure> {
+        self.stream.get_ref().set_read_timeout(None)?;
+        if self.stream.fill_buf()?.is_empty() { Ok(None) } else { read_text(&mut self.stream).map(Some) }
+    }
+
+    /// Whether [`Client::next_line`] would have to wait for the server.
+    pub fn has_read_all(&self) -> bool {
+        self.stream.buffer().is_empty()
+    }
+
+    /// What closes the connection from elsewhere: whoever waits for a line is told that there is none.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn closer(&self) -> io::Result<impl FnOnce() + Send + use<>> {
+        let stream = self.stream.get_ref().try_clone()?;
+        Ok(move || {
+            // The server may have been first.
+            let _ = stream.shutdown(Shutdown::Both);
+        })
+    }
+}
+
+/// The error of a tool, `top` or `tail`, that a server has refused or cannot be reached.
+pub fn stopped(tool: &str, server: &str, problem: &str) -> StartError {
+    let remedy = if problem.starts_with("NOAUTH") || problem.starts_with("WRONGPASS") {
+        "Give the server's password with --password, or in REDISCLI_AUTH"
+    } else if problem.starts_with("NOPERM") || problem.starts_with("DENIED") {
+        "Run it on the server's machine, or start the server with --requirepass"
+    } else if tool == "top" {
+        "Check that Tallyring listens there (tallyring top HOST:PORT)"
+    } else {
+        "Check that the server listens there (tallyring tail HOST:PORT)"
+    };
+    StartError::Stopped { problem: format!("{server}: {problem}"), remedy }
 }
 
 /// The next reply, which is text.
