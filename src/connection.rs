@@ -230,7 +230,10 @@ impl Connection {
                 break;
             }
             if self.sends_much.get() {
-                self.shard.long_batches.lend().await;
+                if self.shard.long_batches.try_lend().is_none() {
+                    self.shard.recall_idle_turns();
+                    self.shard.long_batches.lend().await;
+                }
                 self.has_turn.set(true);
             }
             self.waiting.set(Waiting::AtWork);

@@ -211,6 +211,13 @@ impl Shard {
         self.recall_where(until_ns, count_max, |connection| connection.waiting.get() == waiting)
     }
 
+    /// Who waits for the next request of its client needs no turn for long batches when somebody else does.
+    pub fn recall_idle_turns(&self) {
+        self.recall_where(u64::MAX, LONG_BATCH_COUNT_MAX, |connection| {
+            connection.has_turn() && connection.waiting.get() == Waiting::Receive
+        });
+    }
+
     fn recall_where(&self, until_ns: u64, count_max: usize, is_meant: impl Fn(&Connection) -> bool) -> usize {
         let at_work = self.at_work.borrow();
         let due = at_work

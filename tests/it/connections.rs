@@ -185,3 +185,22 @@ fn transactions_are_bounded() {
     conn.expect(&format!("EXISTS {key}"), int(0));
     conn.expect("PING", simple("PONG"));
 }
+
+#[test]
+fn who_sends_much_does_not_wait_for_who_has_sent_much() {
+    let server = Server::start(1);
+    let mut conns: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    let batch = wire(["INCR", "many"]).repeat(500);
+    let start = Instant::now();
+    let mut count = 0;
+    for _ in 0..10 {
+        // Each finds that those before it have had their turn and are idle.
+        for conn in &mut conns {
+            let replies = conn.exchange(&batch, 500);
+            count += 500;
+            assert_eq!(replies.last(), Some(&int(count)));
+        }
+    }
+    // It took 50 ms each when they waited for the shard's upkeep.
+    assert!(start.elapsed() < Duration::from_secs(2), "100 batches took {:?}", start.elapsed());
+}
