@@ -21,6 +21,8 @@ pub mod trace;
 // Doing it.
 pub mod buffer;
 pub mod closed;
+pub mod collect;
+pub mod drive;
 pub mod flight;
 pub mod nodes;
 pub mod open;
@@ -33,6 +35,7 @@ pub mod thread;
 
 // What a run finds out.
 pub mod account;
+pub mod conclude;
 pub mod fingerprint;
 pub mod histogram;
 pub mod judge;
@@ -58,4 +61,5 @@ mod outputs;
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use run::{BenchError, Limit, Observer, Progress, Run, run};
+pub use collect::Progress;
+pub use run::{BenchError, Limit, Observer, Run, run};

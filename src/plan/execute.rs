@@ -65,7 +65,7 @@ impl Observer for Quiet {
         }
     }
 
-    fn second(&mut self, _: &Progress<'_>) {}
+    fn second(&mut self, _: &Progress) {}
 
     fn interrupted(&self) -> bool {
         self.interruption.came()
