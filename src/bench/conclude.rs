@@ -39,6 +39,7 @@ impl Driven {
             errors: self.seconds.iter().map(|second| second.errors).sum(),
             unanswered: sum(|report| report.unanswered_count),
             resets: sum(|report| report.reset_count),
+            reopened: sum(|report| report.reopened_count),
         };
         let shown = self.shown();
         let mut all = Times::default();

@@ -28,6 +28,7 @@ pub mod nodes;
 pub mod open;
 pub mod pace;
 pub mod record;
+pub mod reopen;
 pub mod reply;
 pub mod sink;
 pub mod target;
