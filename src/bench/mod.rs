@@ -9,6 +9,7 @@ pub mod watch;
 
 // What is to be done.
 pub mod distribution;
+pub mod flags;
 pub mod mix;
 pub mod options;
 pub mod random;
