@@ -190,6 +190,9 @@ pub const LOAD_CONNECTION_COUNT_MAX: usize = 60_000;
 /// The load generator: requests that a connection sends at once.
 pub const LOAD_PIPELINE_MAX: usize = 4_096;
 
+/// The load generator: tries to open a connection again that the server ended, without a reply in between.
+pub const LOAD_REOPEN_TRY_COUNT_MAX: u32 = 10;
+
 /// The load generator: bytes that a connection sends at once. They and their replies must fit between the two sockets,
 /// as replies are read only when all is sent.
 pub const LOAD_BATCH_BYTES_MAX: usize = 128 * 1_024;

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A server that serves one request after the other, each for as long as the limit says.
 struct Limited {
@@ -94,12 +96,16 @@ fn request(from: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
 }
 
 fn plan(port: u16, directory: &Path, more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tallyring"))
+    command(port, directory, more).output().unwrap()
+}
+
+fn command(port: u16, directory: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tallyring"));
+    command
         .args(["plan", "--port", &port.to_string(), "--output", directory.to_str().unwrap()])
         .args(["--connections", "20", "--keys", "100", "--threads", "1", "--no-sweep", "--memory-keys", "0"])
-        .args(more)
-        .output()
-        .unwrap()
+        .args(more);
+    command
 }
 
 #[test]
@@ -146,6 +152,35 @@ fn a_known_limit_is_found_within_5_percent() {
 }
 
 #[test]
+fn ctrl_c_writes_what_there_is_and_says_that_it_is_partial() {
+    let server = Limited::start(2_500.0);
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = command(server.address.port(), directory.path(), &["--trial", "5s", "--start-rate", "500"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first trial is over: there is something to tell.
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    progress.find(|line| line.contains(" climb ") && line.contains("pass")).expect("a trial passes");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let rest: Vec<String> = progress.collect();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{text}{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("partial: interrupted")), "{rest:?}");
+    for said in ["\npartial      interrupted, after ", "a rate was confirmed; ", "passed a trial", "run again"] {
+        assert!(text.contains(said), "{said} in\n{text}");
+    }
+    let json = std::fs::read(directory.path().join("plan.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert!(json["partial"].as_str().unwrap().starts_with("interrupted"), "{json}");
+    assert!(!json["steps"].as_array().unwrap().is_empty() && json["confirmed"].is_null(), "{json}");
+    let html = std::fs::read_to_string(directory.path().join("report.html")).unwrap();
+    assert!(html.contains("This plan is partial: interrupted"), "{html}");
+}
+
+#[test]
 fn what_cannot_be_planned_says_why() {
     let directory = tempfile::tempdir().unwrap();
     // A port that nobody listens on: it was free a moment ago.
@@ -157,6 +192,9 @@ fn what_cannot_be_planned_says_why() {
         (&["--peak", "max"], 2, "--peak"),
         (&["--mix", "nonsense"], 2, "nonsense"),
         (&["--distribution", "many"], 2, "many"),
+        (&["--cluster", "--command", "MGET a:{key} b:{key}"], 2, "not all of one slot"),
+        (&["--key-size", "2"], 2, "keys of 2 bytes are out of range"),
+        (&["--resp", "4"], 2, "4"),
     ] {
         let output = plan(port, directory.path(), flags);
         let text = String::from_utf8_lossy(&output.stderr);

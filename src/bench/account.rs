@@ -7,6 +7,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::pace::now_ns;
+use super::record::Span;
 use super::target::{Address, Stream};
 
 /// Processor time of a process, by thread, in nanoseconds.
@@ -89,6 +91,44 @@ fn retransmits_in(snmp: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let place = lines.next()?.split(' ').position(|name| name == "RetransSegs")?;
     lines.next()?.split(' ').nth(place)?.parse().ok()
+}
+
+/// The server's processor time and the network's troubles, at the beginning and at the end of the measured time.
+pub struct Accounts {
+    pid: Option<u32>,
+    before: Option<(u64, Option<ProcessTime>, Option<u64>)>,
+    after: Option<(u64, Option<ProcessTime>, Option<u64>)>,
+}
+
+impl Accounts {
+    /// Of this server, where it can be seen.
+    pub fn new(pid: Option<u32>) -> Accounts {
+        Accounts { pid, before: None, after: None }
+    }
+
+    /// Read what is due at this moment.
+    pub fn look(&mut self, span: Span, now_ns: u64) {
+        let read = || (now_ns, self.pid.and_then(ProcessTime::read), retransmit_count());
+        if self.before.is_none() && now_ns >= span.start_ns {
+            self.before = Some(read());
+        } else if self.before.is_some() && self.after.is_none() && now_ns >= span.end_ns {
+            self.after = Some(read());
+        }
+    }
+
+    /// Shares of a core that the server used, and segments that were sent again.
+    pub fn shares(self) -> (Option<(f64, f64)>, Option<u64>) {
+        let pid = self.pid;
+        let Some((before_ns, before, resent_before)) = self.before else { return (None, None) };
+        let after = self.after.unwrap_or_else(|| (now_ns(), pid.and_then(ProcessTime::read), retransmit_count()));
+        let (after_ns, after, resent_after) = after;
+        let server = before.zip(after).map(|(before, after)| {
+            let (all_ns, busiest_ns) = after.since(&before);
+            let elapsed_ns = (after_ns - before_ns).max(1) as f64;
+            (all_ns as f64 / elapsed_ns, busiest_ns as f64 / elapsed_ns)
+        });
+        (server, resent_before.zip(resent_after).map(|(before, after)| after.saturating_sub(before)))
+    }
 }
 
 #[cfg(test)]

@@ -45,8 +45,13 @@ impl DerefMut for Buffer {
 
 impl Buffer {
     /// Receive into a part, which is not empty. 0 is the end of the stream.
-    pub async fn receive(self, socket: &Socket, part: Range<usize>) -> (io::Result<usize>, Buffer) {
-        match self {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    #[inline]
+    pub async fn receive(&mut self, socket: &Socket, part: Range<usize>) -> io::Result<usize> {
+        let result;
+        (result, *self) = match self.take() {
             Buffer::Fixed(buffer) => {
                 let (result, buffer) = socket.receive(buffer, part).await;
                 (result, Buffer::Fixed(buffer))
@@ -55,13 +60,19 @@ impl Buffer {
                 let (result, buffer) = socket.receive_plain(buffer, part).await;
                 (result, Buffer::Plain(buffer))
             }
-        }
+        };
+        result
     }
 
     /// Send a part, all of it.
-    pub async fn send(mut self, socket: &Socket, mut part: Range<usize>) -> (io::Result<()>, Buffer) {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    #[inline]
+    pub async fn send(&mut self, socket: &Socket, mut part: Range<usize>) -> io::Result<()> {
         while !part.is_empty() {
-            let (result, buffer) = match self {
+            let result;
+            (result, *self) = match self.take() {
                 Buffer::Fixed(buffer) => {
                     let (result, buffer) = socket.send(buffer, part.clone(), true).await;
                     (result, Buffer::Fixed(buffer))
@@ -71,15 +82,19 @@ impl Buffer {
                     (result, Buffer::Plain(buffer))
                 }
             };
-            self = buffer;
             match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), self),
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent_bytes) => part.start += sent_bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (Err(error), self),
+                Err(error) => return Err(error),
             }
         }
-        (Ok(()), self)
+        Ok(())
+    }
+
+    /// The kernel gets it, and this one is empty meanwhile.
+    fn take(&mut self) -> Buffer {
+        std::mem::replace(self, Buffer::Plain(Vec::new()))
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::buffer::Buffer;
 use super::pace::now_ns;
+use super::reopen::{closed_by_server, reopen};
 use super::requests::Standing;
 use super::thread::{Connection, Thread};
 
@@ -26,33 +27,44 @@ pub async fn load(thread: &Rc<Thread>, connections: &[Rc<Connection>], buffers: 
     }
 }
 
-async fn go_on(thread: Rc<Thread>, connection: Rc<Connection>, input: Buffer, output: Buffer) {
-    if let Err(error) = exchange(&thread, &connection, input, output).await {
+/// A connection's part of the load, opened again where it is lost.
+async fn go_on(thread: Rc<Thread>, connection: Rc<Connection>, mut input: Buffer, mut output: Buffer) {
+    let mut left_count = thread.budget(&connection).unwrap_or(u64::MAX);
+    while let Err(error) = exchange(&thread, &connection, &mut left_count, &mut input, &mut output).await {
         thread.lose(&connection, &error);
+        if !reopen(&thread, &connection).await {
+            return;
+        }
     }
 }
 
-async fn exchange(thread: &Thread, connection: &Connection, mut input: Buffer, mut output: Buffer) -> io::Result<()> {
+async fn exchange(
+    thread: &Thread,
+    connection: &Connection,
+    left_count: &mut u64,
+    input: &mut Buffer,
+    output: &mut Buffer,
+) -> io::Result<()> {
+    let socket = connection.socket();
     let slots = thread.nodes[connection.node].slots.as_ref();
     let mut standing = Standing::default();
-    let mut left_count = thread.budget(connection).unwrap_or(u64::MAX);
     let mut now = now_ns();
-    while left_count > 0 && !thread.is_over(now) {
+    while *left_count > 0 && !thread.is_over(now) {
         // Those of the warm-up are in no budget.
         let is_warm = now >= thread.span.get().start_ns;
-        let wanted_count =
-            if is_warm { left_count.min(thread.run.pipeline as u64) } else { thread.run.pipeline as u64 };
+        let pipeline = thread.run.pipeline as u64;
+        let wanted_count = if is_warm { pipeline.min(*left_count) } else { pipeline };
         let (count, bytes) = {
             let flight = &mut *connection.flight.borrow_mut();
             let mut requests = thread.requests.borrow_mut();
-            let written = requests.write(&mut output, &mut standing, wanted_count as usize, slots, |command, key| {
+            let written = requests.write(output, &mut standing, wanted_count as usize, slots, |command, key| {
                 flight.push(command, key, now, &thread.rules);
             });
             flight.sent(written.0 as u32, now);
             written
         };
         if is_warm {
-            left_count -= count as u64;
+            *left_count -= count as u64;
         }
         thread.pending_count.set(thread.pending_count.get() + count);
         {
@@ -62,20 +74,16 @@ async fn exchange(thread: &Thread, connection: &Connection, mut input: Buffer, m
                 report.count_sent(thread.span.get(), now, count as u64);
             }
         }
-        let result;
-        (result, output) = output.send(&connection.socket, 0..bytes).await;
-        result?;
+        output.send(&socket, 0..bytes).await?;
         let mut partial_bytes = 0;
         while !connection.flight.borrow().is_empty() {
             let end = input.len();
-            let result;
-            (result, input) = input.receive(&connection.socket, partial_bytes..end).await;
-            let received_bytes = result?;
+            let received_bytes = input.receive(&socket, partial_bytes..end).await?;
             if received_bytes == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+                return Err(closed_by_server());
             }
             now = now_ns();
-            partial_bytes = thread.take_replies(connection, &mut input, partial_bytes + received_bytes, now)?;
+            partial_bytes = thread.take_replies(connection, input, partial_bytes + received_bytes, now)?;
         }
     }
     Ok(())

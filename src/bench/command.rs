@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::flags::wrong;
 use super::hlog::Log;
-use super::options::{self, Options};
+use super::options::Options;
 use super::result::{RunResult, Verdict};
 use super::run::{self, BenchError, Limit, Run};
 use super::target::Address;
@@ -240,9 +241,9 @@ fn worst<'a>(results: impl Iterator<Item = &'a RunResult>) -> u8 {
 
 fn other_address(vs: &str) -> Result<Address, StartError> {
     let parsed = vs.rsplit_once(':').and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)));
-    let (host, port) = parsed.ok_or_else(|| options::wrong("vs", &format!("{vs} is not HOST:PORT"), "Give both"))?;
+    let (host, port) = parsed.ok_or_else(|| wrong("vs", &format!("{vs} is not HOST:PORT"), "Give both"))?;
     Address::resolve(host, port)
-        .map_err(|error| options::wrong("vs", &format!("{host} is not found ({error})"), "Give a host that is"))
+        .map_err(|error| wrong("vs", &format!("{host} is not found ({error})"), "Give a host that is"))
 }
 
 impl Outputs {

@@ -118,6 +118,14 @@ impl Flight {
         }
     }
 
+    /// Nothing is under way any more: its connection is another one now. What was seen of the counters holds on.
+    pub fn restart(&mut self) {
+        self.requests.clear();
+        self.sends.clear();
+        self.replies = Replies::default();
+        (self.part_count, self.has_error) = (0, false);
+    }
+
     /// Requests under way.
     pub fn len(&self) -> usize {
         self.requests.len()

@@ -66,7 +66,7 @@ impl Facts<'_> {
         if let Some(reason) = self.cut_short {
             return Verdict::Partial { reason: reason.to_owned() };
         }
-        let Requests { intended, sent, errors, unanswered, resets, .. } = self.requests;
+        let Requests { intended, sent, errors, unanswered, resets, reopened, .. } = self.requests;
         if errors > 0 || self.error.is_some() {
             let text = self.error.unwrap_or_default();
             return Verdict::Mismatch {
@@ -75,7 +75,11 @@ impl Facts<'_> {
         }
         if resets > 0 {
             let how = self.reset.unwrap_or_default();
-            return Verdict::Mismatch { reason: format!("{resets} connections were lost, the first: {how}") };
+            let reason = format!(
+                "{resets} connections were lost, the first: {how}; {reopened} were opened again, and {unanswered} requests \
+                 were never answered"
+            );
+            return Verdict::Mismatch { reason };
         }
         if let Some(reason) = self.is_busy() {
             return Verdict::Inconclusive { reason };

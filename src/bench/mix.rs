@@ -4,7 +4,7 @@
 //! unknowable, `set` and `expiring`, have keys of their own, so that every mix can be verified.
 
 use super::random::Random;
-use super::template::{Argument, Effect, KeyNames, Template, digit_count};
+use super::template::{Argument, Digits, Effect, KeyNames, Template};
 use crate::limits::{KEY_BYTES_MAX, LOAD_COMMAND_COUNT_MAX, LOAD_KEYS_PER_REQUEST_MAX};
 
 /// What a key begins with when it is long enough: 8 bytes, as all of them.
@@ -28,7 +28,21 @@ impl Mix {
     /// From text as `incr=90,get=10,mget:10=5`; without a weight a command has 1. Keys are `key_bytes` long, their
     /// numbers below `key_count`.
     pub fn parse(text: &str, key_count: u32, key_bytes: usize) -> Result<Mix, String> {
-        let names = Names::new(key_count, key_bytes)?;
+        Mix::parse_with(text, Digits::new(key_count), key_bytes)
+    }
+
+    /// The same for a cluster, where all keys of a request must be of one slot: where there are commands of several keys,
+    /// numbers are written as `{00001}234`, and those of one request differ in what stands behind the tag alone.
+    pub fn parse_for_cluster(text: &str, key_count: u32, key_bytes: usize) -> Result<Mix, String> {
+        let counts =
+            text.split([',', '=']).filter_map(|item| item.strip_prefix("mget:").or(item.strip_prefix("mincrby:")));
+        let most = counts.filter_map(|count| count.parse().ok()).max().unwrap_or(1);
+        let digits = if most > 1 { Digits::in_groups(key_count, most) } else { Digits::new(key_count) };
+        Mix::parse_with(text, digits, key_bytes)
+    }
+
+    fn parse_with(text: &str, digits: Digits, key_bytes: usize) -> Result<Mix, String> {
+        let names = Names::new(digits, key_bytes)?;
         let mut templates = Vec::new();
         let mut weights = Vec::new();
         for item in text.split(',') {
@@ -130,29 +144,33 @@ impl Mix {
 
 /// How keys are named.
 struct Names {
-    key_count: u32,
+    digits: Digits,
     /// Bytes in front of the digits.
     prefix_bytes: usize,
 }
 
 impl Names {
-    fn new(key_count: u32, key_bytes: usize) -> Result<Names, String> {
-        let digit_count = digit_count(key_count);
+    fn new(digits: Digits, key_bytes: usize) -> Result<Names, String> {
+        let number_bytes = digits.bytes() + usize::from(digits.are_grouped());
         // One byte tells the kinds of keys apart.
-        let range = digit_count + 1..=KEY_BYTES_MAX;
+        let range = number_bytes + 1..=KEY_BYTES_MAX;
         if !range.contains(&key_bytes) {
             return Err(format!(
                 "keys of {key_bytes} bytes are out of range. Choose from {} to {KEY_BYTES_MAX}",
-                digit_count + 1
+                number_bytes + 1
             ));
         }
-        Ok(Names { key_count, prefix_bytes: key_bytes - digit_count })
+        Ok(Names { digits, prefix_bytes: key_bytes - number_bytes })
     }
 
     /// `counter:` shortened, or with zeros behind it.
     fn key(&self, kind: &str, key: usize) -> Argument {
-        let prefix = format!("{kind:0<width$}", width = self.prefix_bytes);
-        Argument::key(&prefix[..self.prefix_bytes], key)
+        let mut prefix = format!("{kind:0<width$}", width = self.prefix_bytes);
+        prefix.truncate(self.prefix_bytes);
+        if self.digits.are_grouped() {
+            prefix.push('{');
+        }
+        Argument::key(&prefix, key)
     }
 
     fn template(&self, tag: &str) -> Result<Template, String> {
@@ -168,7 +186,7 @@ impl Names {
         };
         let one = |command: &str| vec![Argument::text(command), self.key(COUNTER, 0)];
         let new = |commands: &[Vec<Argument>], keys: &[usize], effect| {
-            Template::new(tag, commands, keys, effect, self.key_count)
+            Template::new(tag, commands, keys, effect, self.digits)
         };
         match (name, parameter) {
             ("incr", None) => new(&[one("INCR")], &[1], Effect::Counts(vec![1])),
@@ -262,6 +280,41 @@ mod tests {
         for (key_count, key_bytes) in [(100, 8), (100, 1_025), (u32::MAX, 10)] {
             assert!(Mix::parse("incr", key_count, key_bytes).is_err());
         }
+    }
+
+    #[test]
+    fn of_a_cluster_all_keys_of_a_request_are_of_one_slot() {
+        let cluster = |text, key_count| Mix::parse_for_cluster(text, key_count, 16).unwrap();
+        let mix = cluster("mget:2,mincrby:12=3,incr", 1_000);
+        assert!(requests(&mix)[1].contains("\r\ncounte{000000}01\r\n"), "{:?}", requests(&mix));
+        assert!(mix.templates().iter().all(Template::is_of_one_slot));
+        assert!(!super::Mix::parse("mget:2", 1_000, 16).unwrap().templates()[0].is_of_one_slot());
+        // Every number has its key, of the same length.
+        let names = &mix.counted_names().unwrap()[0];
+        let mut keys: Vec<Vec<u8>> = (0..1_000)
+            .map(|number| {
+                let mut key = Vec::new();
+                names.write(number, &mut key);
+                key
+            })
+            .collect();
+        assert!(keys.iter().all(|key| key.len() == 16));
+        keys.dedup();
+        assert_eq!(keys.len(), 1_000);
+        // A group that the keys end in has only those.
+        let mut request = vec![0; mix.templates()[1].request_bytes()];
+        let small = cluster("mincrby:12", 105);
+        let mut number = 99;
+        small.templates()[0].write(&mut request, || {
+            number += 1;
+            number
+        });
+        let text = String::from_utf8(request).unwrap();
+        assert_eq!(text.matches("{000001}0").count(), 12, "{text}");
+        assert!((5..10).all(|beyond| !text.contains(&format!("{{000001}}0{beyond}"))), "{text}");
+        // Without such commands keys are as ever.
+        assert_eq!(requests(&cluster("incr", 1_000)), requests(&self::mix("incr")));
+        assert!(Mix::parse_for_cluster("mget:2", 1_000, 10).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod watch;
 
 // What is to be done.
 pub mod distribution;
+pub mod flags;
 pub mod mix;
 pub mod options;
 pub mod random;
@@ -21,11 +22,14 @@ pub mod trace;
 // Doing it.
 pub mod buffer;
 pub mod closed;
+pub mod collect;
+pub mod drive;
 pub mod flight;
 pub mod nodes;
 pub mod open;
 pub mod pace;
 pub mod record;
+pub mod reopen;
 pub mod reply;
 pub mod sink;
 pub mod target;
@@ -33,6 +37,7 @@ pub mod thread;
 
 // What a run finds out.
 pub mod account;
+pub mod conclude;
 pub mod fingerprint;
 pub mod histogram;
 pub mod judge;
@@ -58,4 +63,5 @@ mod outputs;
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use run::{BenchError, Limit, Observer, Progress, Run, run};
+pub use collect::Progress;
+pub use run::{BenchError, Limit, Observer, Run, run};

@@ -17,6 +17,7 @@ use super::nodes::Node;
 use super::pace::{now_ns, sleep_until};
 use super::random::Random;
 use super::record::Span;
+use super::reopen::{closed_by_server, reopen};
 use super::requests::Standing;
 use super::result::{Arrivals, Load};
 use super::run::Run;
@@ -50,24 +51,24 @@ struct Due {
 struct Queue {
     due: RefCell<VecDeque<Due>>,
     sender: Cell<Option<Waker>>,
+    /// Until when the server held the connection up: it did not read, or had ended it.
+    held_until_ns: Cell<u64>,
 }
 
 impl Queue {
     fn push(&self, due: Due) {
         self.due.borrow_mut().push_back(due);
-        if let Some(sender) = self.sender.take() {
-            sender.wake();
-        }
+        self.wake();
     }
 
-    /// Wait until there is something to send; false when there will be no more.
-    async fn ready(&self, thread: &Thread) -> bool {
+    /// Wait until there is something to send; false when this connection sends no more.
+    async fn ready(&self, thread: &Thread, connection: &Connection) -> bool {
         poll_fn(|cx| {
+            if thread.closing.get() || !connection.alive.get() {
+                return Poll::Ready(false);
+            }
             if !self.due.borrow().is_empty() {
                 return Poll::Ready(true);
-            }
-            if thread.closing.get() {
-                return Poll::Ready(false);
             }
             self.sender.set(Some(cx.waker().clone()));
             Poll::Pending
@@ -75,7 +76,8 @@ impl Queue {
         .await
     }
 
-    fn close(&self) {
+    /// Have the sender look again.
+    fn wake(&self) {
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
@@ -87,16 +89,15 @@ pub async fn load(thread: &Rc<Thread>, connections: &[Rc<Connection>], buffers: 
     let queues: Rc<Vec<Queue>> = Rc::new(connections.iter().map(|_| Queue::default()).collect());
     let mut tasks = Vec::new();
     for (connection, (input, output)) in connections.iter().zip(buffers) {
-        tasks.push(tokio_uring::spawn(receive(thread.clone(), connection.clone(), input)));
-        tasks.push(tokio_uring::spawn(send(thread.clone(), connection.clone(), queues.clone(), output)));
+        tasks.push(tokio_uring::spawn(attend(thread.clone(), connection.clone(), queues.clone(), input, output)));
     }
     pace(thread, connections, &queues).await;
     let deadline_ns = thread.span.get().end_ns + GRACE_NS;
-    while thread.pending_count.get() > 0 && now_ns() < deadline_ns && !thread.live.borrow().is_empty() {
+    while thread.pending_count.get() > 0 && now_ns() < deadline_ns && !thread.is_deserted() {
         sleep_until(now_ns() + DRAIN_TICK_NS).await;
     }
     thread.close();
-    queues.iter().for_each(Queue::close);
+    queues.iter().for_each(Queue::wake);
     for task in tasks {
         task.await.expect("a task that fails ends the process");
     }
@@ -129,8 +130,13 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
                 turn_count += 1;
                 next = moments.next();
             }
-            // What was handed out is sent when the ring turns.
-            let _ = tokio_uring::no_op().await;
+            if turn_count > 0 {
+                // What was handed out is sent when the ring turns.
+                let _ = tokio_uring::no_op().await;
+            } else {
+                // Too many wait, or no connection is there now.
+                sleep_until(now + DRAIN_TICK_NS).await;
+            }
             event_count = thread.event_count.get();
             before_ns = now_ns();
         } else if thread.run.busy_poll || first.intended_ns - now <= SPIN_NS {
@@ -243,24 +249,48 @@ impl Choice {
     }
 }
 
-async fn send(thread: Rc<Thread>, connection: Rc<Connection>, queues: Rc<Vec<Queue>>, output: Buffer) {
+/// Send what is queued for a connection and receive the replies, both at their own pace; opened again where it is lost.
+async fn attend(
+    thread: Rc<Thread>,
+    connection: Rc<Connection>,
+    queues: Rc<Vec<Queue>>,
+    mut input: Buffer,
+    mut output: Buffer,
+) {
     let queue = &queues[connection.index];
-    if let Err(error) = send_queued(&thread, &connection, queue, output).await {
-        thread.lose(&connection, &error);
+    loop {
+        let sending = tokio_uring::spawn(send(thread.clone(), connection.clone(), queues.clone(), output));
+        let received = receive_replies(&thread, &connection, &mut input).await;
+        if let Err(error) = received {
+            thread.lose(&connection, &error);
+        }
+        queue.wake();
+        output = sending.await.expect("a task that fails ends the process");
+        if !reopen(&thread, &connection).await {
+            break;
+        }
+        queue.held_until_ns.set(now_ns());
     }
     // What was not sent never will be.
     let unsent_count = queue.due.take().len() * thread.run.pipeline;
     thread.pending_count.set(thread.pending_count.get() - unsent_count);
 }
 
-async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, mut output: Buffer) -> io::Result<()> {
+async fn send(thread: Rc<Thread>, connection: Rc<Connection>, queues: Rc<Vec<Queue>>, mut output: Buffer) -> Buffer {
+    if let Err(error) = send_queued(&thread, &connection, &queues[connection.index], &mut output).await {
+        thread.lose(&connection, &error);
+    }
+    output
+}
+
+async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, output: &mut Buffer) -> io::Result<()> {
+    let socket = connection.socket();
     let slots = thread.nodes[connection.node].slots.as_ref();
     let pipeline = thread.run.pipeline;
     let mut standing = Standing::default();
-    // Until when the server held the connection up.
-    let mut held_until_ns = 0;
-    while queue.ready(thread).await && !thread.closing.get() && connection.alive.get() {
+    while queue.ready(thread, connection).await {
         let now = now_ns();
+        let held_until_ns = queue.held_until_ns.get();
         let bytes = {
             let flight = &mut *connection.flight.borrow_mut();
             let mut due = queue.due.borrow_mut();
@@ -295,35 +325,26 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, mu
             }
             bytes
         };
-        let result;
-        (result, output) = output.send(&connection.socket, 0..bytes).await;
-        result?;
+        output.send(&socket, 0..bytes).await?;
         thread.event_count.set(thread.event_count.get() + 1);
         let after = now_ns();
         if after - now > HELD_NS {
-            held_until_ns = after;
+            queue.held_until_ns.set(after);
         }
     }
     Ok(())
 }
 
-async fn receive(thread: Rc<Thread>, connection: Rc<Connection>, input: Buffer) {
-    if let Err(error) = receive_replies(&thread, &connection, input).await {
-        thread.lose(&connection, &error);
-    }
-}
-
-async fn receive_replies(thread: &Thread, connection: &Connection, mut input: Buffer) -> io::Result<()> {
+async fn receive_replies(thread: &Thread, connection: &Connection, input: &mut Buffer) -> io::Result<()> {
+    let socket = connection.socket();
     let mut partial_bytes = 0;
     loop {
         let end = input.len();
-        let result;
-        (result, input) = input.receive(&connection.socket, partial_bytes..end).await;
-        let received_bytes = result?;
+        let received_bytes = input.receive(&socket, partial_bytes..end).await?;
         // What comes after a connection was given up has been counted as unanswered.
         if received_bytes == 0 || !connection.alive.get() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+            return Err(closed_by_server());
         }
-        partial_bytes = thread.take_replies(connection, &mut input, partial_bytes + received_bytes, now_ns())?;
+        partial_bytes = thread.take_replies(connection, input, partial_bytes + received_bytes, now_ns())?;
     }
 }

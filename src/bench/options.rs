@@ -1,32 +1,18 @@
 //! The flags of `tallyring bench`, and the [`Run`] that they describe.
-//!
-//! A [`Run`] is checked here against everything that can be known before the server is asked; nothing is opened yet.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::distribution::Distribution;
-use super::mix::Mix;
+use super::flags::{Flags, Shape, wrong};
 use super::result::{Arrivals, Load};
 use super::run::{Limit, Run};
-use super::target::{Address, Target};
 use super::trace::Trace;
-use crate::config::{Auto, Password, PinChoice, YesNo};
 use crate::host::Host;
-use crate::limits::{
-    LOAD_BATCH_BYTES_MAX, LOAD_CONNECTION_COUNT_MAX, LOAD_PIPELINE_MAX, LOAD_RATE_MAX, LOAD_THREAD_COUNT_MAX,
-};
+use crate::limits::LOAD_RATE_MAX;
 use crate::startup::StartError;
-
-/// Descriptors that are needed beside those of the connections.
-const DESCRIPTORS_RESERVED: u64 = 64;
-
-/// What stands for a password in a result.
-const HIDDEN: &str = "(hidden)";
 
 /// How a trace is made.
 const TRACE_REMEDY: &str = "Record one with `redis-cli monitor > FILE`";
@@ -34,36 +20,9 @@ const TRACE_REMEDY: &str = "Record one with `redis-cli monitor > FILE`";
 /// The flags.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The server's host
-    #[arg(long, help_heading = "Server", default_value = "127.0.0.1", value_name = "HOST")]
-    pub host: String,
-
-    /// The server's port
-    #[arg(short, long, help_heading = "Server", default_value_t = 6_379)]
-    pub port: u16,
-
-    /// Connect to this Unix socket instead
-    #[arg(short = 's', long, help_heading = "Server", value_name = "PATH", conflicts_with_all = ["host", "port", "cluster"])]
-    pub unixsocket: Option<PathBuf>,
-
-    /// The password, or USER:PASSWORD; $TALLYRING_AUTH hides it from `ps`
-    #[arg(
-        short = 'a',
-        long,
-        help_heading = "Server",
-        value_name = "PASSWORD",
-        env = "TALLYRING_AUTH",
-        hide_env_values = true
-    )]
-    pub auth: Option<Password>,
-
-    /// The protocol
-    #[arg(long, help_heading = "Server", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
-    pub resp: u8,
-
-    /// The server is a cluster: send each key to the node that owns it
-    #[arg(long, help_heading = "Server")]
-    pub cluster: bool,
+    /// Who is asked, with what.
+    #[command(flatten)]
+    pub flags: Flags,
 
     /// Requests a second, each at its time whatever the server does (500k, 1.2m); or max: a closed loop, in which each
     /// connection waits for its replies before it sends more, for the peak throughput
@@ -73,14 +32,6 @@ pub struct Options {
     /// How the requests of an open loop are spread: poisson, as those of many users, or constant
     #[arg(long, help_heading = "Load", default_value = "poisson", value_name = "poisson|constant")]
     pub arrivals: Spread,
-
-    /// Connections
-    #[arg(short, long, help_heading = "Load", default_value_t = 50, value_name = "COUNT")]
-    pub connections: usize,
-
-    /// Requests that a connection sends at once
-    #[arg(short = 'P', long, help_heading = "Load", default_value_t = 1, value_name = "DEPTH")]
-    pub pipeline: usize,
 
     /// Measure for so long: 30s, 500ms, 5m
     #[arg(short, long, help_heading = "Load", default_value = "30s", value_name = "TIME")]
@@ -94,49 +45,9 @@ pub struct Options {
     #[arg(long, help_heading = "Load", default_value = "1s", value_name = "TIME")]
     pub warmup: Time,
 
-    /// Different keys
-    #[arg(long, help_heading = "Requests", default_value_t = 1_000_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub keys: u32,
-
-    /// Bytes of a key
-    #[arg(long, help_heading = "Requests", default_value_t = 16, value_name = "BYTES")]
-    pub key_size: usize,
-
-    /// How keys are chosen: uniform, zipf:THETA, hotspot[:KEYS%:REQUESTS%], sequential, latest
-    #[arg(long, help_heading = "Requests", default_value = "uniform", value_name = "DISTRIBUTION")]
-    pub distribution: Distribution,
-
-    /// Commands and their weights: incr, get, set, mget:KEYS, mincrby:KEYS, expiring or expiring:SECONDS, ping
-    #[arg(long, help_heading = "Requests", default_value = "incr", value_name = "MIX")]
-    pub mix: String,
-
-    /// Send this command instead, {key} standing for a key's number: "INCR user:{key}". Several are sent equally often
-    #[arg(long, help_heading = "Requests", value_name = "COMMAND", conflicts_with_all = ["mix", "key_size"])]
-    pub command: Vec<String>,
-
     /// Replay what `redis-cli monitor` wrote into this file instead, each request at its time
     #[arg(long, help_heading = "Requests", value_name = "FILE", conflicts_with_all = ["mix", "command", "rate", "arrivals", "duration", "requests", "warmup", "pipeline", "keys", "key_size", "distribution", "cluster"])]
     pub trace: Option<PathBuf>,
-
-    /// What random choices begin from: the same seed gives the same requests
-    #[arg(long, help_heading = "Requests", default_value_t = 1)]
-    pub seed: u64,
-
-    /// Verify that the counters grow by what was acknowledged: yes or no
-    #[arg(long, help_heading = "Requests", default_value = "yes", value_name = "YES|NO")]
-    pub verify: YesNo,
-
-    /// Threads, each with its own ring; auto is one for every two cores
-    #[arg(short, long, help_heading = "Generator", default_value = "auto", value_name = "COUNT")]
-    pub threads: Auto<usize>,
-
-    /// Pin the threads to cores: none, auto, or a list such as 0,2-5
-    #[arg(long, help_heading = "Generator", default_value = "none", value_name = "CORES")]
-    pub pin: PinChoice,
-
-    /// Never let the threads sleep: requests leave more punctually, for cores that are always busy
-    #[arg(long, help_heading = "Generator")]
-    pub busy_poll: bool,
 }
 
 /// `--rate`.
@@ -215,10 +126,14 @@ impl Options {
     /// # Errors
     /// Values that do not go together, or that the machine does not allow.
     pub fn resolve(&self, host: &Host, command_line: Vec<String>) -> Result<Run, StartError> {
-        let threads = self.threads(host)?;
-        if let Some(path) = &self.trace {
-            return self.replay(path, host, threads, command_line);
-        }
+        let shape = match &self.trace {
+            Some(path) => replay(path)?,
+            None => self.shape()?,
+        };
+        self.flags.run(shape, host, command_line)
+    }
+
+    fn shape(&self) -> Result<Shape, StartError> {
         let load = match self.rate {
             Rate::Max => Load::Closed,
             Rate::PerSecond(rate_per_s) => Load::Open { rate_per_s, arrivals: self.arrivals.0 },
@@ -231,154 +146,22 @@ impl Options {
             }
             None => Limit::Time(self.duration.0),
         };
-        let mix = self.mix()?;
-        self.check_batches(&mix)?;
-        if self.cluster && mix.templates().iter().any(|template| template.key_count() > 1) {
-            return Err(wrong(
-                "cluster",
-                "does not go with commands of several keys, which would have to be of one slot",
-                "Choose a --mix of commands with one key",
-            ));
-        }
-        Ok(Run {
-            target: self.target()?,
-            cluster: self.cluster,
-            load,
-            limit,
-            warmup: self.warmup.0,
-            connections: self.connections,
-            threads,
-            pin: self.cores(host, threads)?,
-            busy_poll: self.busy_poll,
-            pipeline: self.pipeline,
-            key_bytes: if self.command.is_empty() { self.key_size } else { mix.key_bytes() },
-            mix: Arc::new(mix),
-            trace: None,
-            distribution: self.distribution,
-            key_count: self.keys,
-            seed: self.seed,
-            verify: self.verify.0,
-            command_line: self.without_password(command_line),
-        })
-    }
-
-    fn replay(&self, path: &Path, host: &Host, threads: usize, command_line: Vec<String>) -> Result<Run, StartError> {
-        let problem = |problem: String| wrong("trace", &format!("{}: {problem}", path.display()), TRACE_REMEDY);
-        let trace = Trace::read(path).map_err(problem)?;
-        let mix = trace.mix(&path.display().to_string()).map_err(problem)?;
-        let length_ns = trace.length_ns();
-        let rate_per_s = trace.len() as f64 / (length_ns as f64 / 1e9);
-        Ok(Run {
-            target: self.target()?,
-            cluster: false,
-            load: Load::Open { rate_per_s, arrivals: Arrivals::Trace },
-            limit: Limit::Time(Duration::from_nanos(length_ns)),
-            warmup: Duration::ZERO,
-            connections: self.connections,
-            threads,
-            pin: self.cores(host, threads)?,
-            busy_poll: self.busy_poll,
-            pipeline: 1,
-            key_bytes: 0,
-            mix: Arc::new(mix),
-            trace: Some(Arc::new(trace)),
-            distribution: self.distribution,
-            key_count: 1,
-            seed: self.seed,
-            verify: self.verify.0,
-            command_line: self.without_password(command_line),
-        })
-    }
-
-    fn mix(&self) -> Result<Mix, StartError> {
-        let (flag, mix) = match &self.command[..] {
-            [] => ("mix", Mix::parse(&self.mix, self.keys, self.key_size)),
-            commands => ("command", Mix::of_commands(commands, self.keys)),
-        };
-        mix.map_err(|problem| wrong(flag, &problem, "See `tallyring bench --help`"))
-    }
-
-    fn threads(&self, host: &Host) -> Result<usize, StartError> {
-        in_range("connections", self.connections, LOAD_CONNECTION_COUNT_MAX)?;
-        in_range("pipeline", self.pipeline, LOAD_PIPELINE_MAX)?;
-        let available = host.descriptors.soft.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS_RESERVED);
-        if self.connections as u64 > available {
-            return Err(wrong(
-                "connections",
-                &format!(
-                    "{} is more than the {available} descriptors that this process may still open",
-                    self.connections
-                ),
-                "Raise the limit (ulimit -n), or choose fewer",
-            ));
-        }
-        let auto = host.cores.len().div_ceil(2).min(self.connections);
-        let threads = self.threads.given().unwrap_or(auto);
-        in_range("threads", threads, LOAD_THREAD_COUNT_MAX.min(self.connections))?;
-        Ok(threads)
-    }
-
-    fn cores(&self, host: &Host, threads: usize) -> Result<Vec<usize>, StartError> {
-        let cores = match &self.pin {
-            PinChoice::None => return Ok(Vec::new()),
-            PinChoice::Auto => host.cores.clone(),
-            PinChoice::Cores(cores) => cores.clone(),
-        };
-        if let Some(core) = cores.iter().find(|core| !host.cores.contains(core)) {
-            let problem = format!("{core} is not a core that this process may use ({:?})", host.cores);
-            return Err(wrong("pin", &problem, "Choose from those"));
-        }
-        if cores.len() < threads {
-            let problem = format!("names {} cores for {threads} threads", cores.len());
-            return Err(wrong("pin", &problem, "Name more, or choose fewer --threads"));
-        }
-        Ok(cores)
-    }
-
-    /// A batch is sent before its replies are read, so it must fit what lies between the two.
-    fn check_batches(&self, mix: &Mix) -> Result<(), StartError> {
-        let batch_bytes = self.pipeline * mix.request_bytes_max();
-        if batch_bytes > LOAD_BATCH_BYTES_MAX {
-            let problem = format!(
-                "{} sends {batch_bytes} bytes at once with these commands, more than {LOAD_BATCH_BYTES_MAX}",
-                self.pipeline
-            );
-            return Err(wrong("pipeline", &problem, "Choose a smaller one, or fewer keys a command"));
-        }
-        Ok(())
-    }
-
-    fn target(&self) -> Result<Target, StartError> {
-        let address = match &self.unixsocket {
-            Some(path) => Address::Unix(path.clone()),
-            None => Address::resolve(&self.host, self.port).map_err(|error| {
-                wrong("host", &format!("{} is not found ({error})", self.host), "Give a name or an address that is")
-            })?,
-        };
-        let auth = self.auth.as_ref().map(|auth| match auth.split_once(':') {
-            Some((user, password)) => (Some(user.to_owned()), Password::from(password)),
-            None => (None, auth.clone()),
-        });
-        Ok(Target { address, auth, resp: self.resp })
-    }
-
-    /// A result goes to files and colleagues.
-    fn without_password(&self, command_line: Vec<String>) -> Vec<String> {
-        let Some(password) = self.auth.as_deref().filter(|password| !password.is_empty()) else { return command_line };
-        command_line.into_iter().map(|argument| argument.replace(password, HIDDEN)).collect()
+        Ok(Shape { load, limit, warmup: self.warmup.0, trace: None })
     }
 }
 
-/// A flag whose value cannot be.
-pub fn wrong(flag: &'static str, problem: &str, remedy: &str) -> StartError {
-    StartError::Option { flag, problem: problem.to_owned(), remedy: remedy.to_owned() }
-}
-
-fn in_range(flag: &'static str, count: usize, max: usize) -> Result<(), StartError> {
-    if (1..=max).contains(&count) {
-        return Ok(());
-    }
-    Err(wrong(flag, &format!("{count} is out of range"), &format!("Choose from 1 to {max}")))
+fn replay(path: &Path) -> Result<Shape, StartError> {
+    let problem = |problem: String| wrong("trace", &format!("{}: {problem}", path.display()), TRACE_REMEDY);
+    let trace = Trace::read(path).map_err(problem)?;
+    let mix = trace.mix(&path.display().to_string()).map_err(problem)?;
+    let length_ns = trace.length_ns();
+    let rate_per_s = trace.len() as f64 / (length_ns as f64 / 1e9);
+    Ok(Shape {
+        load: Load::Open { rate_per_s, arrivals: Arrivals::Trace },
+        limit: Limit::Time(Duration::from_nanos(length_ns)),
+        warmup: Duration::ZERO,
+        trace: Some((trace, mix)),
+    })
 }
 
 #[cfg(test)]
@@ -426,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn written_commands_for_a_cluster_must_have_their_keys_in_one_slot() {
+        let with = |command: &str| {
+            let arguments = ["bench", "--cluster", "--command", command].map(str::to_owned);
+            let line = Line::try_parse_from(&arguments).unwrap();
+            line.options.resolve(&host(), arguments.into()).map_err(|error| error.to_string())
+        };
+        assert!(with("MGET {u}a:{key} {u}b:{key}").is_ok() && with("INCR a:{key}").is_ok() && with("PING").is_ok());
+        let error = with("MGET a:{key} b:{key}").unwrap_err();
+        assert!(error.contains("not all of one slot"), "{error}");
+    }
+
+    #[test]
     fn a_password_is_in_no_result() {
         let run = resolve("--auth me:secret").unwrap();
         assert_eq!(run.command_line.join(" "), format!("bench --auth {HIDDEN}"));
@@ -452,7 +247,7 @@ mod tests {
             ("--key-size 4", "--mix keys of 4 bytes are out of range"),
             ("--mix lpush", "--mix \"lpush\" is not one of"),
             ("--mix mget:1000 --pipeline 100", "bytes at once"),
-            ("--cluster --mix mget:2", "--cluster does not go with commands of several keys"),
+            ("--cluster --mix mget:2 --key-size 10", "--mix keys of 10 bytes are out of range"),
             ("--resp 4", "4"),
             ("--host no.such.host.invalid", "--host no.such.host.invalid is not found"),
             ("--unixsocket /x --port 1", "cannot be used with"),

@@ -125,6 +125,9 @@ pub struct Requests {
     pub unanswered: u64,
     /// Connections that the server ended.
     pub resets: u64,
+    /// How many of them were opened again.
+    #[serde(default)]
+    pub reopened: u64,
 }
 
 /// The three histograms.

@@ -97,7 +97,15 @@ pub fn run(seed: u64, seconds: u64, rate_per_s: u64, median_us: f64) -> RunResul
             seed,
             warmup_s: 2.0,
         },
-        requests: Requests { intended: answered, sent: answered, answered, errors: 0, unanswered: 0, resets: 0 },
+        requests: Requests {
+            intended: answered,
+            sent: answered,
+            answered,
+            errors: 0,
+            unanswered: 0,
+            resets: 0,
+            reopened: 0,
+        },
         commands: vec![
             CommandLatencies { tag: "incr".to_owned(), latency: whole.clone() },
             CommandLatencies { tag: "get".to_owned(), latency: Latencies::default() },

@@ -114,9 +114,7 @@ async fn answer(socket: Socket, expected: Expected, mut input: Buffer, mut outpu
     let mut held_bytes = 0;
     loop {
         let end = input.len();
-        let received;
-        (received, input) = input.receive(&socket, held_bytes..end).await;
-        let Ok(received_bytes @ 1..) = received else { return };
+        let Ok(received_bytes @ 1..) = input.receive(&socket, held_bytes..end).await else { return };
         let bytes = &input[..held_bytes + received_bytes];
         let Some((mut command_count, consumed_bytes)) = expected.count(bytes) else { return };
         held_bytes = bytes.len() - consumed_bytes;
@@ -124,9 +122,7 @@ async fn answer(socket: Socket, expected: Expected, mut input: Buffer, mut outpu
         input.copy_within(tail, 0);
         while command_count > 0 {
             let count = command_count.min(replies_max);
-            let sent;
-            (sent, output) = output.send(&socket, 0..count * REPLY.len()).await;
-            if sent.is_err() {
+            if output.send(&socket, 0..count * REPLY.len()).await.is_err() {
                 return;
             }
             command_count -= count;

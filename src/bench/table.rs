@@ -118,11 +118,12 @@ fn head(text: &mut String, run: &RunResult) {
             (
                 "requests",
                 format!(
-                    "{} answered, {} of them errors; {} not answered; {} connections reset",
+                    "{} answered, {} of them errors; {} not answered; {} connections lost, {} opened again",
                     grouped(requests.answered),
                     grouped(requests.errors),
                     grouped(requests.unanswered),
-                    grouped(requests.resets)
+                    grouped(requests.resets),
+                    grouped(requests.reopened)
                 ),
             ),
         ],

@@ -94,16 +94,30 @@ impl Target {
             return Ok(stream);
         }
         let mut control = Control::over(self, stream);
-        if let Some((user, password)) = &self.auth {
-            let mut arguments = vec!["AUTH"];
-            arguments.extend(user.as_deref());
-            arguments.push(password);
-            control.call(&arguments)?.ok_or_refused("AUTH")?;
-        }
-        if self.resp == 3 {
-            control.call(&["HELLO", "3"])?.ok_or_refused("HELLO 3")?;
+        for arguments in self.greetings() {
+            control.ask(&arguments)?;
         }
         Ok(control.stream.into_inner())
+    }
+
+    /// What a server wants to be told first.
+    fn greetings(&self) -> Vec<Vec<&str>> {
+        let mut greetings = Vec::new();
+        if let Some((user, password)) = &self.auth {
+            let words = [Some("AUTH"), user.as_deref(), Some(&**password)];
+            greetings.push(words.into_iter().flatten().collect());
+        }
+        if self.resp == 3 {
+            greetings.push(vec!["HELLO", "3"]);
+        }
+        greetings
+    }
+
+    /// That, encoded, and how many replies it has.
+    pub fn greeting(&self) -> (Vec<u8>, usize) {
+        let (greetings, mut bytes) = (self.greetings(), Vec::new());
+        greetings.iter().for_each(|arguments| encode(arguments, &mut bytes));
+        (bytes, greetings.len())
     }
 
     fn open(&self) -> io::Result<Stream> {

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use crate::limits::LOAD_REQUEST_BYTES_MAX;
+use crate::slot;
 
 /// Keys from this many on have ten digits instead of eight.
 const EIGHT_DIGITS_END: u32 = 100_000_000;
@@ -48,12 +49,62 @@ impl Argument {
         Argument(vec![Piece::Text(prefix.as_ref().to_vec()), Piece::Digits(key)])
     }
 
-    fn bytes_len(&self, digit_count: usize) -> usize {
+    fn bytes_len(&self, digits: Digits) -> usize {
         let piece_bytes = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
-            Piece::Digits(_) => digit_count,
+            Piece::Digits(_) => digits.bytes(),
         };
         self.0.iter().map(piece_bytes).sum()
+    }
+}
+
+/// How a key's number is written: with as many digits as all have, and perhaps with the end of a hash tag before the last
+/// of them. Numbers that differ in those alone are then of one slot: a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Digits {
+    key_count: u32,
+    count: usize,
+    /// Digits behind the tag; 0 where there is none.
+    untagged_count: usize,
+}
+
+impl Digits {
+    /// Of numbers below `key_count`.
+    pub fn new(key_count: u32) -> Digits {
+        Digits { key_count, count: if key_count <= EIGHT_DIGITS_END { 8 } else { 10 }, untagged_count: 0 }
+    }
+
+    /// With groups that are larger than a request's `keys_per_request` keys.
+    pub fn in_groups(key_count: u32, keys_per_request: usize) -> Digits {
+        let digits = Digits::new(key_count);
+        Digits { untagged_count: keys_per_request.to_string().len().min(digits.count - 1), ..digits }
+    }
+
+    /// Whether numbers form groups: a `{` belongs in front of their digits.
+    pub fn are_grouped(self) -> bool {
+        self.untagged_count > 0
+    }
+
+    /// What a number takes.
+    pub fn bytes(self) -> usize {
+        self.count + usize::from(self.are_grouped())
+    }
+
+    #[inline]
+    fn write(self, to: &mut [u8], number: u32) {
+        write_digits(&mut to[..self.count], number);
+        if self.are_grouped() {
+            let tag_end = self.count - self.untagged_count;
+            to.copy_within(tag_end..self.count, tag_end + 1);
+            to[tag_end] = b'}';
+        }
+    }
+
+    /// Another number of the group that `first` is in.
+    fn in_group_of(self, first: u32, drawn: u32) -> u32 {
+        let size = 10_u32.pow(self.untagged_count as u32);
+        let start = first - first % size;
+        start + drawn % size.min(self.key_count - start)
     }
 }
 
@@ -61,24 +112,24 @@ impl Argument {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyNames {
     before: Vec<u8>,
-    /// No digits: there is one key.
-    digit_count: usize,
+    /// None: there is one key.
+    digits: Option<Digits>,
     after: Vec<u8>,
 }
 
 impl KeyNames {
     /// How many keys there are, of `count` numbers.
     pub fn count(&self, count: u32) -> u32 {
-        if self.digit_count == 0 { 1 } else { count }
+        if self.digits.is_none() { 1 } else { count }
     }
 
     /// Append a key's bytes.
     pub fn write(&self, key: u32, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.before);
-        let at = to.len();
-        to.resize(at + self.digit_count, 0);
-        if self.digit_count > 0 {
-            write_digits(&mut to[at..], key);
+        if let Some(digits) = self.digits {
+            let at = to.len();
+            to.resize(at + digits.bytes(), 0);
+            digits.write(&mut to[at..], key);
         }
         to.extend_from_slice(&self.after);
     }
@@ -97,10 +148,10 @@ pub struct Template {
     pub names: Option<KeyNames>,
     bytes: Vec<u8>,
     holes: Vec<Hole>,
-    digit_count: usize,
+    digits: Digits,
     key_count: usize,
-    /// Where the first key stands.
-    first_key: Range<usize>,
+    /// Where the keys of the first command stand.
+    keys: Vec<Range<usize>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,35 +161,33 @@ struct Hole {
 }
 
 impl Template {
-    /// Encode `commands`, which are sent together. The argument at `key_arguments` of the first are its keys; digits
-    /// are those of numbers below `key_count`.
+    /// Encode `commands`, which are sent together. The arguments at `key_arguments` of the first are its keys.
     pub fn new(
         tag: &str,
         commands: &[Vec<Argument>],
         key_arguments: &[usize],
         effect: Effect,
-        key_count: u32,
+        digits: Digits,
     ) -> Result<Template, String> {
-        let digit_count = digit_count(key_count);
         let mut template = Template {
             tag: tag.to_owned(),
             effect,
             reply_count: commands.len() as u32,
-            names: key_names(&commands[0], key_arguments, digit_count),
+            names: key_names(&commands[0], key_arguments, digits),
             bytes: Vec::new(),
             holes: Vec::new(),
-            digit_count,
+            digits,
             key_count: 0,
-            first_key: 0..0,
+            keys: Vec::new(),
         };
         for (command, arguments) in commands.iter().enumerate() {
             template.bytes.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
             for (index, argument) in arguments.iter().enumerate() {
-                let length = argument.bytes_len(digit_count);
+                let length = argument.bytes_len(digits);
                 template.bytes.extend_from_slice(format!("${length}\r\n").as_bytes());
                 let start = template.bytes.len();
-                if command == 0 && key_arguments.first() == Some(&index) {
-                    template.first_key = start..start + length;
+                if command == 0 && key_arguments.contains(&index) {
+                    template.keys.push(start..start + length);
                 }
                 argument.0.iter().for_each(|piece| template.push(piece));
                 template.bytes.extend_from_slice(b"\r\n");
@@ -158,7 +207,7 @@ impl Template {
             Piece::Text(text) => self.bytes.extend_from_slice(text),
             Piece::Digits(key) => {
                 self.holes.push(Hole { at: self.bytes.len(), key: *key });
-                self.bytes.resize(self.bytes.len() + self.digit_count, b'0');
+                self.bytes.resize(self.bytes.len() + self.digits.bytes(), b'0');
                 self.key_count = self.key_count.max(key + 1);
             }
         }
@@ -171,7 +220,7 @@ impl Template {
 
     /// Bytes of its first key; 0 where there is none.
     pub fn key_bytes(&self) -> usize {
-        self.first_key.len()
+        self.keys.first().map_or(0, Range::len)
     }
 
     /// Keys that a request draws.
@@ -198,17 +247,31 @@ impl Template {
                 last = draw();
                 if drawn_count == 0 {
                     first = last;
+                } else if self.digits.are_grouped() {
+                    last = self.digits.in_group_of(first, last);
                 }
                 drawn_count += 1;
             }
-            write_digits(&mut buffer[hole.at..hole.at + self.digit_count], last);
+            self.digits.write(&mut buffer[hole.at..hole.at + self.digits.bytes()], last);
         }
         first
     }
 
     /// The bytes that decide where a written request belongs.
     pub fn first_key<'a>(&self, request: &'a [u8]) -> &'a [u8] {
-        &request[self.first_key.clone()]
+        self.keys.first().map_or(&[], |key| &request[key.clone()])
+    }
+
+    /// The keys of every request are of one slot, whatever their numbers.
+    pub fn is_of_one_slot(&self) -> bool {
+        let mut request = vec![0; self.request_bytes()];
+        let mut number = 0;
+        self.write(&mut request, || {
+            number += 1;
+            number % self.digits.key_count
+        });
+        let mut slots = self.keys.iter().map(|key| slot::of(&request[key.clone()]));
+        slots.next().is_none_or(|first| slots.all(|slot| slot == first))
     }
 
     /// As if a user had written the command: words, `"quoted ones"` too, with `{key}` for a key's number.
@@ -218,13 +281,8 @@ impl Template {
         let mut next_key = 0;
         let arguments: Vec<Argument> = words.iter().map(|word| argument(word, &mut next_key)).collect();
         let (effect, key_arguments) = effect(&words);
-        Template::new(&name.to_ascii_lowercase(), &[arguments], &key_arguments, effect, key_count)
+        Template::new(&name.to_ascii_lowercase(), &[arguments], &key_arguments, effect, Digits::new(key_count))
     }
-}
-
-/// Digits of the numbers below a count of keys.
-pub fn digit_count(key_count: u32) -> usize {
-    if key_count <= EIGHT_DIGITS_END { 8 } else { 10 }
 }
 
 /// What a command that the user has written does, and which of its words are keys.
@@ -286,14 +344,14 @@ fn words(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// The one form that all key arguments have.
-fn key_names(arguments: &[Argument], key_arguments: &[usize], digit_count: usize) -> Option<KeyNames> {
+fn key_names(arguments: &[Argument], key_arguments: &[usize], digits: Digits) -> Option<KeyNames> {
     let names = |index: &usize| {
-        let mut names = KeyNames { before: Vec::new(), digit_count: 0, after: Vec::new() };
+        let mut names = KeyNames { before: Vec::new(), digits: None, after: Vec::new() };
         for piece in &arguments[*index].0 {
             match piece {
-                Piece::Text(text) if names.digit_count == 0 => names.before.extend_from_slice(text),
+                Piece::Text(text) if names.digits.is_none() => names.before.extend_from_slice(text),
                 Piece::Text(text) => names.after.extend_from_slice(text),
-                Piece::Digits(_) if names.digit_count == 0 => names.digit_count = digit_count,
+                Piece::Digits(_) if names.digits.is_none() => names.digits = Some(digits),
                 Piece::Digits(_) => return None,
             }
         }

@@ -65,6 +65,8 @@ pub struct ThreadReport {
     pub unanswered_count: u64,
     /// Connections that the server ended.
     pub reset_count: u64,
+    /// How many of them were opened again.
+    pub reopened_count: u64,
     /// How the first of them ended.
     pub reset: Option<String>,
     /// What the replies showed.
@@ -87,14 +89,33 @@ pub struct ThreadReport {
 pub struct Connection {
     /// Its number in the thread.
     pub index: usize,
-    /// The socket.
-    pub socket: Socket,
     /// The node that it belongs to.
     pub node: usize,
     /// It has not ended.
     pub alive: Cell<bool>,
     /// What is under way.
     pub flight: RefCell<Flight>,
+    /// How often it was tried to open it again since it was last answered.
+    pub try_count: Cell<u32>,
+    socket: RefCell<Rc<Socket>>,
+}
+
+impl Connection {
+    fn new(index: usize, node: usize, socket: Socket, key_count: u32) -> Connection {
+        Connection {
+            index,
+            node,
+            alive: Cell::new(true),
+            flight: RefCell::new(Flight::new(key_count)),
+            try_count: Cell::new(0),
+            socket: RefCell::new(Rc::new(socket)),
+        }
+    }
+
+    /// The socket, until it is lost.
+    pub fn socket(&self) -> Rc<Socket> {
+        self.socket.borrow().clone()
+    }
 }
 
 /// What the tasks of a thread share.
@@ -127,6 +148,8 @@ pub struct Thread {
     pub closing: Cell<bool>,
     /// Connections that are there.
     pub live: RefCell<Vec<Rc<Connection>>>,
+    /// Those that are lost and may come back.
+    pub reopening_count: Cell<usize>,
 }
 
 /// Run a thread to its end.
@@ -182,6 +205,7 @@ async fn work(order: Order) -> Option<ThreadReport> {
         stopping: Cell::new(false),
         closing: Cell::new(false),
         live: RefCell::new(connections.clone()),
+        reopening_count: Cell::new(0),
     });
     let ticking = tokio_uring::spawn(thread.clone().tick(stop));
     let mut buffer = || buffers.next().expect("there are two a connection");
@@ -211,8 +235,7 @@ fn connect(run: &Run, index: usize, nodes: &[Node]) -> Result<Vec<Rc<Connection>
                 .connect()?
                 .into_socket()
                 .map_err(|error| BenchError::Lost { address: target.address.to_string(), error })?;
-            let flight = RefCell::new(Flight::new(run.key_count));
-            Ok(Rc::new(Connection { index, socket, node, alive: Cell::new(true), flight }))
+            Ok(Rc::new(Connection::new(index, node, socket, run.key_count)))
         })
         .collect()
 }
@@ -224,6 +247,7 @@ impl ThreadReport {
             sent: Vec::new(),
             unanswered_count: 0,
             reset_count: 0,
+            reopened_count: 0,
             reset: None,
             shown: Shown::default(),
             own_lateness: histogram::empty(),
@@ -279,38 +303,60 @@ impl Thread {
             });
         let consumed_bytes = taken.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         report.last_reply_ns = now_ns;
+        connection.try_count.set(0);
         self.pending_count.set(self.pending_count.get() - (before_count - flight.len()));
         self.event_count.set(self.event_count.get() + 1);
         input.copy_within(consumed_bytes..received_bytes, 0);
         Ok(received_bytes - consumed_bytes)
     }
 
-    /// A connection has ended.
+    /// A connection has ended. What was under way has an unknown outcome.
     pub fn lose(&self, connection: &Connection, error: &io::Error) {
         let mut live = self.live.borrow_mut();
         let Some(place) = live.iter().position(|other| other.index == connection.index) else { return };
         live.swap_remove(place);
         connection.alive.set(false);
-        connection.socket.shutdown(Shutdown::Both);
-        let flight = connection.flight.borrow();
+        connection.socket().shutdown(Shutdown::Both);
+        let mut flight = connection.flight.borrow_mut();
         let mut report = self.report.borrow_mut();
         report.shown.unknown += flight.unknown(&self.rules);
         report.unanswered_count += flight.intended_within(self.span.get());
         self.pending_count.set(self.pending_count.get() - flight.len());
+        flight.restart();
         if !self.closing.get() {
             report.reset_count += 1;
             report.reset.get_or_insert_with(|| error.to_string());
-            if live.is_empty() {
-                report.deserted = true;
-                self.end_now(now_ns());
-            }
+            self.reopening_count.set(self.reopening_count.get() + 1);
         }
+    }
+
+    /// A connection that was lost is there again.
+    pub fn regain(&self, connection: &Rc<Connection>, socket: Socket) {
+        assert!(!connection.alive.replace(true), "a connection that is there cannot come back");
+        connection.socket.replace(Rc::new(socket));
+        self.reopening_count.set(self.reopening_count.get() - 1);
+        self.live.borrow_mut().push(connection.clone());
+        self.report.borrow_mut().reopened_count += 1;
+    }
+
+    /// A connection that was lost will not come back.
+    pub fn give_up(&self) {
+        self.reopening_count.set(self.reopening_count.get() - 1);
+        if self.is_deserted() && !self.closing.get() && !self.is_over(now_ns()) {
+            self.report.borrow_mut().deserted = true;
+            self.end_now(now_ns());
+        }
+    }
+
+    /// No connection is there, nor will be.
+    pub fn is_deserted(&self) -> bool {
+        self.live.borrow().is_empty() && self.reopening_count.get() == 0
     }
 
     /// End every connection: receives that wait for something end.
     pub fn close(&self) {
         self.closing.set(true);
-        self.live.borrow().iter().for_each(|connection| connection.socket.shutdown(Shutdown::Both));
+        self.live.borrow().iter().for_each(|connection| connection.socket().shutdown(Shutdown::Both));
     }
 
     /// Whether anything more is to be sent at this moment.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::mix::Mix;
 use super::target::encode;
-use super::template::{Argument, Effect, Template};
+use super::template::{Argument, Digits, Effect, Template};
 use crate::limits::{LOAD_COMMAND_COUNT_MAX, LOAD_REQUEST_BYTES_MAX, LOAD_TRACE_BYTES_MAX};
 
 /// What is not replayed.
@@ -158,7 +158,7 @@ impl Trace {
         let longest = (0..self.len()).map(|number| self.request(number).0.len()).max().unwrap_or(0);
         let templates = self.tags.iter().map(|tag| {
             let padding = Argument::text(vec![b' '; longest]);
-            Template::new(tag, &[vec![padding]], &[], Effect::Unknown, 1)
+            Template::new(tag, &[vec![padding]], &[], Effect::Unknown, Digits::new(1))
         });
         Mix::of_templates(templates.collect::<Result<_, _>>()?, format!("trace {name}"))
     }

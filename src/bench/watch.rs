@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::histogram::percentile_ns;
-use super::run::{Observer, Progress};
+use super::collect::Progress;
+use super::run::Observer;
 
 /// The exit code of a process that SIGINT ended, as shells have it.
 const INTERRUPTED_EXIT_CODE: i32 = 130;
@@ -62,7 +62,7 @@ impl Observer for Terminal {
         eprintln!("{}{what}", self.label);
     }
 
-    fn second(&mut self, progress: &Progress<'_>) {
+    fn second(&mut self, progress: &Progress) {
         eprintln!("{}{}", self.label, line(progress, self.length));
     }
 
@@ -71,46 +71,45 @@ impl Observer for Terminal {
     }
 }
 
-fn line(progress: &Progress<'_>, length: Option<Duration>) -> String {
+fn line(progress: &Progress, length: Option<Duration>) -> String {
     let elapsed_s = progress.second as f64 + progress.length_ns as f64 / 1e9;
     let length = length.map_or(String::new(), |length| format!("/{:.0}", length.as_secs_f64().ceil()));
     let per_s = progress.answered_count as f64 * 1e9 / (progress.length_ns as f64).max(1.0);
-    let times = progress.times;
-    let of = |histogram, quantile| match percentile_ns(histogram, quantile) {
-        Some(ns) => format!("{:.3}", ns as f64 / 1e6),
-        None => "n/a".to_owned(),
-    };
+    let ms = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| format!("{:.3}", ns as f64 / 1e6));
+    let (p50_ns, p99_ns, max_ns) = progress.response_ns;
     let errors = match progress.error_count {
         0 => String::new(),
         count => format!("  {count} errors"),
     };
     format!(
         "{elapsed_s:>4.0}{length} s  {per_s:>10.0}/s  response p50 {} p99 {} max {:.3} ms  lateness p99 {} ms{errors}",
-        of(&times.response, 0.5),
-        of(&times.response, 0.99),
-        times.response.max() as f64 / 1e6,
-        of(&times.lateness, 0.99),
+        ms(p50_ns),
+        ms(p99_ns),
+        max_ns as f64 / 1e6,
+        ms(progress.lateness_p99_ns),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::record::Times;
 
     #[test]
     fn a_line_says_how_fast_and_how_slow() {
-        let mut times = Times::default();
-        times.response.record_n(1_000_000, 100_000).unwrap();
-        times.lateness.record_n(10_000, 100_000).unwrap();
-        let progress =
-            Progress { second: 1, length_ns: 500_000_000, answered_count: 100_000, error_count: 3, times: &times };
+        let progress = Progress {
+            second: 1,
+            length_ns: 500_000_000,
+            answered_count: 100_000,
+            error_count: 3,
+            response_ns: (Some(1_000_000), Some(2_000_000), 3_000_000),
+            lateness_p99_ns: Some(10_000),
+        };
         let text = line(&progress, Some(Duration::from_secs(10)));
         assert_eq!(
             text,
-            "   2/10 s      200000/s  response p50 1.000 p99 1.000 max 1.000 ms  lateness p99 0.010 ms  3 errors"
+            "   2/10 s      200000/s  response p50 1.000 p99 2.000 max 3.000 ms  lateness p99 0.010 ms  3 errors"
         );
-        let empty = Progress { times: &Times::default(), answered_count: 0, error_count: 0, ..progress };
+        let empty = Progress { response_ns: (None, None, 0), error_count: 0, ..progress };
         assert!(line(&empty, None).contains("p50 n/a"));
     }
 }

@@ -65,7 +65,7 @@ impl Observer for Quiet {
         }
     }
 
-    fn second(&mut self, _: &Progress<'_>) {}
+    fn second(&mut self, _: &Progress) {}
 
     fn interrupted(&self) -> bool {
         self.interruption.came()
@@ -100,9 +100,10 @@ pub fn execute(options: &Options) -> ExitCode {
         }
     };
     if let Err(problem) = planning.carry_out() {
-        let partial = if planning.observer.interrupted() { "interrupted" } else { problem.as_str() };
-        planning.plan.notes.insert(0, format!("This plan is partial: {partial}."));
+        let reason = if planning.observer.interrupted() { "interrupted" } else { problem.as_str() };
+        let partial = format!("{reason}, after {} s", planning.started.elapsed().as_secs());
         line(&format!("partial: {partial}"));
+        planning.plan.partial = Some(partial);
     }
     print!("{}", report::summary(&planning.plan));
     match planning.write() {
@@ -163,6 +164,7 @@ impl<'a> Planning<'a> {
             per_node: None,
             fleets: Vec::new(),
             notes,
+            partial: None,
         };
         Ok(Planning {
             options,

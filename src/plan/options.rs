@@ -4,21 +4,31 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::Args;
 
 use super::slo::Goal;
-use crate::bench::Run;
-use crate::bench::options::{self, Rate, Time};
-use crate::config::{ByteCount, Password};
+use crate::bench::flags::{Flags, Shape, wrong};
+use crate::bench::options::{Rate, Time};
+use crate::bench::result::{Arrivals, Load};
+use crate::bench::{Limit, Run};
+use crate::config::ByteCount;
 use crate::host::Host;
 use crate::startup::StartError;
 
 /// A long trial is at least so long: a share of its seconds must mean something.
 const TRIAL_MIN: Duration = Duration::from_secs(1);
 
+/// What of a trial is not measured, at its beginning.
+const WARMUP: Duration = Duration::from_millis(500);
+
 /// The flags.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("keys", |keys| keys.default_value("100000")))]
 pub struct Options {
+    /// Who is asked, with what.
+    #[command(flatten)]
+    pub flags: Flags,
+
     /// The goal, such as "p99.9<1ms"; several must all be met
     #[arg(long, help_heading = "Goal", default_value = "p99.9<1ms", value_name = "GOAL", value_delimiter = ',')]
     pub slo: Vec<Goal>,
@@ -46,65 +56,6 @@ pub struct Options {
     /// Network of one server, bits a second and direction (10g)
     #[arg(long, help_heading = "Goal", value_name = "BITS")]
     pub network: Option<Bits>,
-
-    /// The server's host
-    #[arg(long, help_heading = "Server", default_value = "127.0.0.1", value_name = "HOST")]
-    pub host: String,
-
-    /// The server's port
-    #[arg(short, long, help_heading = "Server", default_value_t = 6_379)]
-    pub port: u16,
-
-    /// Connect to this Unix socket instead
-    #[arg(short = 's', long, help_heading = "Server", value_name = "PATH", conflicts_with_all = ["host", "port"])]
-    pub unixsocket: Option<PathBuf>,
-
-    /// The password, or USER:PASSWORD; $TALLYRING_AUTH hides it from `ps`
-    #[arg(
-        short = 'a',
-        long,
-        help_heading = "Server",
-        value_name = "PASSWORD",
-        env = "TALLYRING_AUTH",
-        hide_env_values = true
-    )]
-    pub auth: Option<Password>,
-
-    /// Connections
-    #[arg(short, long, help_heading = "Load", default_value_t = 50, value_name = "COUNT")]
-    pub connections: usize,
-
-    /// Requests that a connection sends at once
-    #[arg(short = 'P', long, help_heading = "Load", default_value_t = 1, value_name = "DEPTH")]
-    pub pipeline: usize,
-
-    /// Commands and their weights, as for `tallyring bench`
-    #[arg(long, help_heading = "Load", default_value = "incr", value_name = "MIX")]
-    pub mix: String,
-
-    /// Different keys of the load
-    #[arg(long, help_heading = "Load", default_value_t = 100_000, value_name = "COUNT")]
-    pub keys: u32,
-
-    /// How keys are chosen, as for `tallyring bench`
-    #[arg(long, help_heading = "Load", default_value = "uniform", value_name = "DISTRIBUTION")]
-    pub distribution: String,
-
-    /// What random choices begin from
-    #[arg(long, help_heading = "Load", default_value_t = 1)]
-    pub seed: u64,
-
-    /// Threads of the generator
-    #[arg(short, long, help_heading = "Generator", default_value = "auto", value_name = "COUNT")]
-    pub threads: String,
-
-    /// Pin the threads to cores: none, auto, or a list such as 0,2-5
-    #[arg(long, help_heading = "Generator", default_value = "none", value_name = "CORES")]
-    pub pin: String,
-
-    /// Never let the threads sleep
-    #[arg(long, help_heading = "Generator")]
-    pub busy_poll: bool,
 
     /// The first rate that is tried
     #[arg(long, help_heading = "Search", default_value = "10k", value_name = "RATE")]
@@ -165,13 +116,6 @@ impl FromStr for Bits {
     }
 }
 
-/// The flags of a run, to make it of text.
-#[derive(Debug, Parser)]
-struct RunLine {
-    #[command(flatten)]
-    options: options::Options,
-}
-
 impl Options {
     /// The run that every trial is a variation of.
     pub fn run(&self, host: &Host, command_line: Vec<String>) -> Result<Run, StartError> {
@@ -183,34 +127,10 @@ impl Options {
         if self.trial.0 < TRIAL_MIN {
             return Err(wrong("trial", "is too short to judge a goal by its seconds", "Choose 1s or more"));
         }
-        let mut line = vec!["run".to_owned(), "--warmup".to_owned(), "500ms".to_owned()];
-        let mut flag = |name: &str, value: String| line.push(format!("--{name}={value}"));
-        match &self.unixsocket {
-            Some(path) => flag("unixsocket", path.display().to_string()),
-            None => {
-                flag("host", self.host.clone());
-                flag("port", self.port.to_string());
-            }
-        }
-        self.auth.iter().for_each(|auth| flag("auth", auth.to_string()));
-        flag("connections", self.connections.to_string());
-        flag("pipeline", self.pipeline.to_string());
-        flag("mix", self.mix.clone());
-        flag("keys", self.keys.to_string());
-        flag("distribution", self.distribution.clone());
-        flag("seed", self.seed.to_string());
-        flag("threads", self.threads.clone());
-        flag("pin", self.pin.clone());
-        if self.busy_poll {
-            line.push("--busy-poll".to_owned());
-        }
-        let run = RunLine::try_parse_from(line).map_err(|error| {
-            // `error: invalid value 'x' for '--threads <COUNT>': …`, and then how a run is used.
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            wrong("plan", &first, "See `tallyring plan --help`")
-        })?;
-        run.options.resolve(host, command_line)
+        // The load and its time are those of each trial.
+        let load = Load::Open { rate_per_s: per_s(self.start_rate), arrivals: Arrivals::Poisson };
+        let shape = Shape { load, limit: Limit::Time(self.trial.0), warmup: WARMUP, trace: None };
+        self.flags.run(shape, host, command_line)
     }
 }
 
@@ -220,8 +140,4 @@ pub fn per_s(rate: Rate) -> f64 {
         Rate::PerSecond(per_s) => per_s,
         Rate::Max => unreachable!("refused before"),
     }
-}
-
-fn wrong(flag: &'static str, problem: &str, remedy: &str) -> StartError {
-    StartError::Option { flag, problem: problem.to_owned(), remedy: remedy.to_owned() }
 }

@@ -41,6 +41,9 @@ pub fn summary(plan: &Plan) -> String {
     let mut text = String::new();
     let goals = goals(plan);
     writeln!(text, "\n{:<13}{}", "answer", answer(plan)).expect(TAKES_ALL);
+    if let Some(partial) = &plan.partial {
+        writeln!(text, "{:<13}{partial}", "partial").expect(TAKES_ALL);
+    }
     if let Some(confirmed) = &plan.confirmed {
         writeln!(
             text,
@@ -90,7 +93,12 @@ fn answer(plan: &Plan) -> String {
         }
         (Some(Found::Wrong { reason }), _) => format!("the server counts WRONGLY: {reason}"),
         (Some(Found::Inconclusive { reason }), _) => format!("inconclusive: {reason}"),
-        _ => "inconclusive: the plan ended before a rate was confirmed".to_owned(),
+        _ => {
+            let passed = plan.steps.iter().filter(|step| step.outcome == Outcome::Passed);
+            let best = passed.map(|step| step.rate_per_s).reduce(f64::max);
+            let best = best.map_or("none passed a trial".to_owned(), |best| format!("{} passed a trial", rate(best)));
+            format!("inconclusive: the plan ended before a rate was confirmed; {best}")
+        }
     }
 }
 
@@ -152,10 +160,12 @@ pub fn html(plan: &Plan) -> String {
     let title = format!("{}{}", answer[..1].to_uppercase(), &answer[1..]);
     let software = plan.server.software.as_deref().unwrap_or("a server");
     let subtitle = format!("tallyring plan, {software} at {}, {}", plan.server.address, date(plan.started_unix_ms));
-    let warning = if plan.server.same_host { plan.notes.first().cloned().unwrap_or_default() } else { String::new() };
     let mut page = Page::new(&title, &subtitle, tone, word, "");
-    if !warning.is_empty() {
-        page.warning(&warning);
+    if let Some(partial) = &plan.partial {
+        page.warning(&format!("This plan is partial: {partial}."));
+    }
+    if let Some(warning) = plan.notes.first().filter(|_| plan.server.same_host) {
+        page.warning(warning);
     }
     cards(&mut page, plan);
     page.command(&shell(&plan.command_line));
@@ -431,6 +441,7 @@ mod tests {
             fleets: what_if(&node, Demand { rate_per_s: 3e6, key_count: 2e8, nodes_lost: 1 }),
             per_node: Some(node),
             notes: vec!["<note>".to_owned()],
+            partial: None,
         }
     }
 
@@ -461,6 +472,10 @@ mod tests {
         assert!(text.starts_with("\nanswer       one server carries 200 k/s under p99.9<1ms\n"), "{text}");
         assert!(text.contains("1x          3.00 M/s   200,000,000      16") && text.contains("run again"), "{text}");
         assert_eq!(plan.exit_code(), 0);
+        plan.partial = Some("interrupted, after 9 s".to_owned());
+        assert_eq!((plan.exit_code(), summary(&plan).contains("\npartial      interrupted, after 9 s\n")), (2, true));
+        assert!(html(&plan).contains("This plan is partial: interrupted, after 9 s."));
+        plan.partial = None;
         plan.found = Some(Found::NotMet { lowest_per_s: 100.0, reason: "x".to_owned() });
         assert_eq!((plan.exit_code(), summary(&plan).contains("is not met even at 100/s: x")), (1, true));
         plan.found = None;

@@ -56,6 +56,9 @@ pub struct Plan {
     pub fleets: Vec<(f64, Fleet)>,
     /// What the reader must know.
     pub notes: Vec<String>,
+    /// Why it ended before its time, if it did.
+    #[serde(default)]
+    pub partial: Option<String>,
 }
 
 /// What the generator and its host can do.
@@ -144,10 +147,10 @@ pub struct Scaling {
 
 impl Plan {
     /// The exit code of the process: 0 the goal is met at the rate that was found, 1 it is not, or the server is wrong, 2
-    /// inconclusive.
+    /// inconclusive or partial.
     pub fn exit_code(&self) -> u8 {
         match (&self.found, &self.confirmed) {
-            (Some(Found::Limit { .. }), Some(_)) => 0,
+            (Some(Found::Limit { .. }), Some(_)) if self.partial.is_none() => 0,
             (Some(Found::NotMet { .. } | Found::Wrong { .. }), _) => 1,
             _ => 2,
         }

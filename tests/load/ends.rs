@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tallyring::bench::result::Verification;
 
 use crate::faulty::{self, Fault};
 use crate::support::{Finished, Process, Server, binary, run};
@@ -58,9 +59,36 @@ fn a_server_that_falls_silent_in_the_middle() {
 #[test]
 fn a_server_that_disconnects_one_client() {
     let finished = bench(faulty::start(Fault::Disconnects(2_000)), "--rate 5k --duration 1s --keys 100 -c 4");
-    assert_ends(&finished, 1, "1 connections were lost, the first: the server closed the connection");
+    let said = "1 connections were lost, the first: the server closed the connection; 1 were opened again";
+    assert_ends(&finished, 1, said);
     // The increment that was under way may have been counted.
     assert!(finished.stdout.contains("passed"), "{}", finished.stdout);
+}
+
+/// Each connection goes on as another one, and what was under way is of unknown outcome, no more and no less: the server
+/// counts all of it, so without that the counters would have grown by too much.
+#[test]
+fn a_server_that_keeps_disconnecting() {
+    for flags in ["--rate 5k --duration 1s", "--rate max --requests 5000"] {
+        let server = faulty::start(Fault::KeepsDisconnecting(500));
+        let result = crate::run(server, &format!("{flags} --keys 100 --connections 4")).unwrap();
+        let requests = result.requests;
+        // One that is lost when all is sent need not come back.
+        assert!(requests.resets >= 9 && requests.reopened + 4 >= requests.resets, "{flags}: {requests:?}");
+        assert_eq!((requests.intended, requests.sent), (5_000, 5_000), "{flags}");
+        let Verification::Passed { acknowledged, unknown, grown } = result.verification else {
+            panic!("{flags}: {:?}", result.verification)
+        };
+        assert!(unknown >= requests.resets && grown > acknowledged, "{flags}: {:?}", result.verification);
+        assert_eq!(result.verdict.exit_code(), 1, "{flags}: {:?}", result.verdict);
+    }
+}
+
+/// Connecting works, and is of no use: that has an end too.
+#[test]
+fn a_server_that_lets_nobody_stay() {
+    let finished = bench(faulty::start(Fault::Deserts(2_000)), "--rate 5k --duration 60s --keys 100 -c 4");
+    assert_ends(&finished, 2, "partial: the server ended all connections after");
 }
 
 #[test]

@@ -17,6 +17,10 @@ pub enum Fault {
     Fails(u64),
     /// A client is disconnected instead of being told of the n-th increment, which counts all the same.
     Disconnects(u64),
+    /// The same with each n-th.
+    KeepsDisconnecting(u64),
+    /// From the n-th increment on every client is disconnected as soon as it asks for anything.
+    Deserts(u64),
     /// From the n-th increment on nothing is answered.
     FallsSilent(u64),
     /// The n-th increment is answered twice.
@@ -82,6 +86,8 @@ fn increment(state: &State, fault: Fault, key: &[u8]) -> Option<Vec<u8>> {
     drop(counters);
     match fault {
         Fault::Disconnects(n) if number == n => None,
+        Fault::KeepsDisconnecting(n) if number.is_multiple_of(n) => None,
+        Fault::Deserts(n) if number >= n => None,
         Fault::FallsSilent(n) if number >= n => loop {
             std::thread::park();
         },

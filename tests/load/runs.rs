@@ -78,6 +78,13 @@ fn each_node_of_a_cluster_gets_its_own_keys() {
         let flags = format!("--cluster --duration 500ms --mix incr=3,get=1 --connections 8 {flags}");
         assert_right(&run(server.address(), &flags).unwrap());
     }
+    // All keys of a request are of one slot, so that a node can serve it.
+    let several = "--mix incr,mget:5,mincrby:12 --cluster --duration 500ms --connections 8 --keys 5000";
+    for flags in ["--rate 10k", "--rate max --pipeline 8"] {
+        let result = run(server.address(), &format!("{several} {flags}")).unwrap();
+        assert_right(&result);
+        assert!(result.commands.iter().all(|command| !command.latency.response.is_empty()));
+    }
     let plain = Server::start(1);
     let error = run(plain.address(), "--cluster --duration 500ms").unwrap_err().to_string();
     assert!(error.contains("CLUSTER"), "{error}");

@@ -19,7 +19,7 @@ struct Stall<'a> {
 impl Observer for Stall<'_> {
     fn phase(&mut self, _: &str) {}
 
-    fn second(&mut self, progress: &Progress<'_>) {
+    fn second(&mut self, progress: &Progress) {
         if progress.second + 1 == self.after {
             self.server.signal(Signal::STOP);
             let start = Instant::now();
