@@ -23,7 +23,7 @@ use crate::startup::StartError;
 const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// What stands for a password in a result.
-const HIDDEN: &str = "(hidden)";
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// See the module.
 #[derive(Args, Clone, Debug)]

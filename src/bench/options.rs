@@ -169,6 +169,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::bench::flags::HIDDEN;
 
     #[derive(Debug, Parser)]
     struct Line {

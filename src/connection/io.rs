@@ -16,6 +16,8 @@ pub(super) struct Io {
     pub(super) input: Option<FixedBuf>,
     /// The next receive, where it has begun before the replies were sent: it has `input` then.
     pub(super) receiving: Option<Moving>,
+    /// The last receive brought a long batch.
+    pub(super) is_long: bool,
     /// Received bytes in `input`.
     pub(super) received: usize,
     /// Consumed bytes in `input`.

@@ -92,9 +92,9 @@ impl Connection {
             self.send_monitored(io).await?;
         }
         loop {
-            let received_bytes = self.receive(io).await?;
+            self.receive(io).await?;
             self.process(io).await?;
-            let must_wait = self.must_wait(received_bytes) || self.is_monitor();
+            let must_wait = self.must_wait(io.is_long) || self.is_monitor();
             if io.receiving.is_some() {
                 // There were enough buffers when it began; who waits for a worker now has it ended, unless it has brought
                 // something.
@@ -108,9 +108,8 @@ impl Connection {
     }
 
     /// Whether others come first: connections that no worker has taken over yet, or whose long batches wait for a turn.
-    fn must_wait(&self, received_bytes: usize) -> bool {
+    fn must_wait(&self, sends_much: bool) -> bool {
         let shard = &*self.shard;
-        let sends_much = received_bytes >= LONG_BATCH_BYTES_MIN;
         self.sends_much.set(sends_much);
         if !sends_much {
             self.give_back_turn();
@@ -125,8 +124,8 @@ impl Connection {
         shard.lacks_workers()
     }
 
-    /// Receive once, behind the bytes that are there already. Answers how many bytes came.
-    async fn receive(&self, io: &mut Io) -> Result<usize, Rest> {
+    /// Receive once, behind the bytes that are there already.
+    async fn receive(&self, io: &mut Io) -> Result<(), Rest> {
         let shard = &*self.shard;
         loop {
             if self.is_ended() {
@@ -150,13 +149,14 @@ impl Connection {
                 Ok(0) => return Err(Rest::Over),
                 Ok(received_bytes) => {
                     io.received += received_bytes;
+                    io.is_long = received_bytes >= LONG_BATCH_BYTES_MIN;
                     io.batch = shard.clock.now();
                     io.seen_ns = io.batch.ns;
                     self.active_ns.set(io.batch.ns);
                     shard.note_work(io.batch.ns);
                     allow(&self.unfinished_since_ns, received_bytes, io.batch.ns);
                     shard.stats.borrow_mut().received_bytes += received_bytes as u64;
-                    return Ok(received_bytes);
+                    return Ok(());
                 }
                 Err(error) if error.raw_os_error() == Some(CANCELED) => {
                     return Err(self.park_all(io, Vec::new(), Waiting::Readable));
@@ -178,10 +178,10 @@ impl Connection {
     }
 
     /// Have the ring receive the next batch while it sends the replies to this one: one turn of the ring for both. What
-    /// comes is looked at when the replies are sent. Not if others need the buffer, or may need a turn.
+    /// comes is looked at when the replies are sent. Not if others need the buffer, or this one a turn.
     pub(super) fn receive_ahead(&self, io: &mut Io) {
         let shard = &*self.shard;
-        let alone = !self.has_turn.get() && shard.buffers.are_plenty() && !shard.lacks_workers();
+        let alone = !io.is_long && !self.has_turn.get() && shard.buffers.are_plenty() && !shard.lacks_workers();
         if alone
             && !self.is_ended()
             && let Some(buffer) = io.input.take()

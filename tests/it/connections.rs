@@ -193,7 +193,7 @@ fn who_sends_much_does_not_wait_for_who_has_sent_much() {
     let batch = wire(["INCR", "many"]).repeat(500);
     let start = Instant::now();
     let mut count = 0;
-    for _ in 0..10 {
+    for _ in 0..100 {
         // Each finds that those before it have had their turn and are idle.
         for conn in &mut conns {
             let replies = conn.exchange(&batch, 500);
@@ -201,6 +201,6 @@ fn who_sends_much_does_not_wait_for_who_has_sent_much() {
             assert_eq!(replies.last(), Some(&int(count)));
         }
     }
-    // It took 50 ms each when they waited for the shard's upkeep.
-    assert!(start.elapsed() < Duration::from_secs(2), "100 batches took {:?}", start.elapsed());
+    // It took several times as long when they waited for the shard's upkeep.
+    assert!(start.elapsed() < Duration::from_secs(2), "1,000 batches took {:?}", start.elapsed());
 }
