@@ -1,7 +1,7 @@
 //! The connection of a tool that looks at a running server, `top` or `tail`: one request, one reply, each with a time
 //! limit; and lines that come by themselves.
 //!
-//! Invariant: nothing is read that is longer than [`REPLY_BYTES_MAX`].
+//! Invariant: nothing is read that is longer than `REPLY_BYTES_MAX`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
