@@ -182,11 +182,8 @@ impl Behind {
     }
 
     fn look(&mut self, bytes: &[u8], run_id: u64) {
-        // Zeros were written ahead of frames that never came.
-        if bytes.iter().all(|byte| *byte == 0) {
-            return;
-        }
-        self.bytes += bytes.len() as u64;
+        // Zeros at the end were written ahead of frames that never came.
+        self.bytes += bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         let mut at = 0;
         while let Some(found) = memmem::find(&bytes[at..], &MAGIC) {
             at += found;
