@@ -1,7 +1,7 @@
 //! A connection at work: receive → parse → execute → encode → send, again and again.
 //!
-//! Everything that one receive brought is executed and answered before the next. While a client does not read its
-//! replies, its requests are not read.
+//! Everything that one receive brought is executed and answered before the next is looked at, which may be under way
+//! while the replies are sent. While a client does not read its replies, no more than that is read of its requests.
 //!
 //! A worker waits for its client only in a receive or a send, with a fixed buffer and no window. Either may be recalled
 //! when buffers run short: what the buffers held is parked, and the connection is idle again. So no client can keep
