@@ -12,7 +12,7 @@ use crc::{CRC_64_REDIS, Crc, Table};
 use memchr::memchr;
 use rdb::{Filter, RdbDecoder, RdbError, RdbValue, Type};
 
-use super::store::{Skipped, Store};
+use super::store::{Expiry, Skipped, Store};
 
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
@@ -108,7 +108,8 @@ pub fn take(input: &mut impl Read, extent: Extent, store: &mut Store) -> Result<
     for value in RdbDecoder::new(input.take(extent.bytes), choice)? {
         if let RdbValue::String { key, value, expiry } = value? {
             let expires_at_ms = expiry.map(i64::try_from).transpose().map_err(|_| Broken::Expiry)?;
-            store.borrow_mut().set(&key, &value, expires_at_ms);
+            let set = store.borrow_mut().set(&key, &value, expires_at_ms.into());
+            assert!(set.is_some(), "a snapshot says when a string expires");
         }
     }
     Ok(())
@@ -136,7 +137,7 @@ impl Filter for Choice<'_, '_> {
     fn matches_key(&self, key: &[u8]) -> bool {
         let mut store = self.store.borrow_mut();
         if self.database.get() != 0 {
-            store.skip(key, Skipped::Database(self.database.get()));
+            store.skip(key, Skipped::Database(self.database.get()), Expiry::Unknown);
             return false;
         }
         let skipped = match Type::from_encoding(self.encoding.get()) {
@@ -149,7 +150,8 @@ impl Filter for Choice<'_, '_> {
             Ok(Type::Stream) => Skipped::Stream,
             Ok(Type::Module) => Skipped::Module,
         };
-        store.skip(key, skipped);
+        // The decoder does not tell the expiry of what is left out.
+        store.skip(key, skipped, Expiry::Unknown);
         false
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::store::{Skipped, Store};
+use super::store::{Expiry, Skipped, Store};
 use crate::counters::Entry;
 use crate::resp::integer;
 
@@ -177,19 +177,23 @@ impl Replay<'_> {
     /// A command in database 0. `None`: it cannot be followed.
     fn here(&mut self, name: &str, arguments: &[&[u8]]) -> Option<()> {
         if let Some((_, place, what)) = MAKES.iter().find(|(of, ..)| *of == name) {
-            self.store.skip(arguments.get(place - 1)?, *what);
+            let key = arguments.get(place - 1)?;
+            // What is put in the place of another key has no expiry; what is changed keeps it.
+            let is_new = name.ends_with("store") || name == "bitop";
+            let expiry = if is_new { Expiry::Never } else { self.store.expiry(key) };
+            self.store.skip(key, *what, expiry);
             return Some(());
         }
         match (name, arguments) {
             ("set", [key, value, options @ ..]) => self.set(key, value, options)?,
-            ("setnx" | "getset", [key, value]) => self.store.set(key, value, None),
+            ("setnx" | "getset", [key, value]) => self.store.set(key, value, Expiry::Never)?,
             ("mset" | "msetnx", pairs) => {
                 for pair in pairs.chunks(2) {
                     let [key, value] = pair else { return None };
-                    self.store.set(key, value, None);
+                    self.store.set(key, value, Expiry::Never)?;
                 }
             }
-            ("append", [key, tail]) => self.append(key, tail),
+            ("append", [key, tail]) => self.append(key, tail)?,
             ("incr", [key]) => self.add(key, 1)?,
             ("decr", [key]) => self.add(key, -1)?,
             ("incrby", [key, amount]) => self.add(key, integer::parse(amount)?)?,
@@ -216,33 +220,34 @@ impl Replay<'_> {
             ("del" | "unlink" | "getdel", keys) => {
                 keys.iter().for_each(|key| self.store.remove_elsewhere(key, self.database));
             }
-            ("mset" | "msetnx", pairs) => pairs.iter().step_by(2).for_each(|key| self.store.skip(key, why)),
+            ("mset" | "msetnx", pairs) => {
+                pairs.iter().step_by(2).for_each(|key| self.store.skip(key, why, Expiry::Never))
+            }
             ("rename" | "renamenx", [from, to]) => {
                 self.store.remove_elsewhere(from, self.database);
-                self.store.skip(to, why);
+                self.store.skip(to, why, Expiry::Never);
             }
             (name, arguments) => {
                 let place = MAKES.iter().find(|(of, ..)| *of == name).map_or(1, |(_, place, _)| *place);
-                self.store.skip(arguments.get(place - 1)?, why);
+                self.store.skip(arguments.get(place - 1)?, why, Expiry::Never);
             }
         }
         Some(())
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], options: &[&[u8]]) -> Option<()> {
-        let (mut expires_at_ms, mut options) = (None, options.iter());
+        let (mut expiry, mut options) = (Expiry::Never, options.iter());
         while let Some(option) = options.next() {
             match option.to_ascii_lowercase().as_slice() {
                 // The conditions were true, and what it answered is nobody's concern.
                 b"nx" | b"xx" | b"get" => {}
-                b"keepttl" => expires_at_ms = self.store.get(key).and_then(|entry| entry.expires_at_ms),
-                b"pxat" => expires_at_ms = Some(integer::parse(options.next()?)?),
-                b"exat" => expires_at_ms = Some(integer::parse(options.next()?)?.checked_mul(1_000)?),
+                b"keepttl" => expiry = self.store.expiry(key),
+                b"pxat" => expiry = Expiry::AtMs(integer::parse(options.next()?)?),
+                b"exat" => expiry = Expiry::AtMs(integer::parse(options.next()?)?.checked_mul(1_000)?),
                 _ => return None,
             }
         }
-        self.store.set(key, value, expires_at_ms);
-        Some(())
+        self.store.set(key, value, expiry)
     }
 
     fn add(&mut self, key: &[u8], amount: i64) -> Option<()> {
@@ -259,20 +264,27 @@ impl Replay<'_> {
         Some(())
     }
 
-    fn append(&mut self, key: &[u8], tail: &[u8]) {
+    fn append(&mut self, key: &[u8], tail: &[u8]) -> Option<()> {
         match (self.store.get(key), self.store.why_skipped(key)) {
             (Some(entry), _) => {
                 let text = [entry.value.to_string().as_bytes(), tail].concat();
-                self.store.set(key, &text, entry.expires_at_ms);
+                self.store.set(key, &text, entry.expires_at_ms.into())
             }
-            (None, Some(Skipped::NoInteger)) => {}
-            (None, _) => self.store.set(key, tail, None),
+            (None, Some(Skipped::NoInteger)) => Some(()),
+            (None, _) => self.store.set(key, tail, Expiry::Never),
         }
     }
 
     fn expire(&mut self, key: &[u8], expires_at_ms: Option<i64>) {
-        if let Some(entry) = self.store.get(key) {
-            self.store.put(key, Entry { expires_at_ms, ..entry });
+        match (self.store.get(key), self.store.why_skipped(key)) {
+            (Some(entry), _) => self.store.put(key, Entry { expires_at_ms, ..entry }),
+            (None, Some(Skipped::NoInteger)) => self.store.skip(key, Skipped::NoInteger, expires_at_ms.into()),
+            // With its last element it goes, and its expiry.
+            (None, Some(why)) => {
+                let expiry = expires_at_ms.map_or(Expiry::Never, |_| Expiry::Unknown);
+                self.store.skip(key, why, expiry);
+            }
+            (None, None) => {}
         }
     }
 
@@ -286,7 +298,10 @@ impl Replay<'_> {
     fn copy(&mut self, from: &[u8], to: &[u8]) {
         match (self.store.get(from), self.store.why_skipped(from)) {
             (Some(entry), _) => self.store.put(to, entry),
-            (None, Some(why)) => self.store.skip(to, why),
+            (None, Some(why)) => {
+                let expiry = self.store.expiry(from);
+                self.store.skip(to, why, expiry);
+            }
             (None, None) => {}
         }
     }
@@ -329,6 +344,11 @@ mod tests {
             &[("a", -5, None), ("b", 1, None)],
         );
         assert_counters("SET a 5 PXAT 9000\nSET a 6 KEEPTTL\nINCR a", &[("a", 7, Some(9_000))]);
+        assert_counters("SET a x PXAT 9000\nSET a y KEEPTTL\nRENAME a b\nSET b 7 KEEPTTL", &[("b", 7, Some(9_000))]);
+        assert_counters("SET a 1\nEXPIREAT a 9\nSETRANGE a 1 x\nSET a 7 KEEPTTL", &[("a", 7, Some(9_000))]);
+        assert_counters("RPUSH a x\nPEXPIREAT a 5\nPERSIST a\nSET a 7 KEEPTTL", &[("a", 7, None)]);
+        assert_counters("RPUSH a x\nPEXPIREAT a 5\nLPOP a\nINCR a\nINCR a", &[("a", 2, None)]);
+        assert_counters("SET a x EXAT 9\nBITOP NOT a b\nSET a 7 KEEPTTL", &[("a", 7, None)]);
         assert_counters("SET a 5 EXAT 9\nSET a 6", &[("a", 6, None)]);
         assert_counters(
             "SET a 5\nPEXPIREAT a 9000 NX\nSET b 1\nEXPIREAT b 7\nSET c 1 PXAT 5\nPERSIST c",
@@ -390,6 +410,11 @@ mod tests {
             let name = command.split(' ').next().expect("a name");
             assert_eq!(done, Err(Unfollowed(name.to_owned())), "{command}");
         }
+        // Whether the list was still there only Redis knows.
+        let (_, done) = after("RPUSH a x\nPEXPIREAT a 5\nLPOP a\nSET a text KEEPTTL");
+        assert_eq!(done, Ok(()));
+        let (_, done) = after("RPUSH a x\nPEXPIREAT a 5\nLPOP a\nSET a 5 KEEPTTL");
+        assert_eq!(done, Err(Unfollowed("SET".to_owned())));
         let (_, done) = after(&format!("SET a {}\nINCR a", i64::MAX));
         assert_eq!(done, Err(Unfollowed("INCR".to_owned())));
         let (_, done) = after("SELECT 1\nMOVE a 0");

@@ -58,11 +58,28 @@ impl fmt::Display for Skipped {
     }
 }
 
+/// What is known of when a key expires. A skipped key can become a counter and keep its expiry (`SET … KEEPTTL`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It does not.
+    Never,
+    /// Then, in Unix milliseconds.
+    AtMs(i64),
+    /// Perhaps it had one, and perhaps its last element and the expiry with it are gone.
+    Unknown,
+}
+
+impl From<Option<i64>> for Expiry {
+    fn from(expires_at_ms: Option<i64>) -> Expiry {
+        expires_at_ms.map_or(Expiry::Never, Expiry::AtMs)
+    }
+}
+
 /// See the module.
 pub struct Store {
     counters: Counters,
     seed: Seed,
-    skipped: HashMap<u64, Skipped>,
+    skipped: HashMap<u64, (Skipped, Expiry)>,
     names: BTreeMap<Skipped, Vec<(u64, String)>>,
 }
 
@@ -82,7 +99,7 @@ impl Store {
     /// How many keys were skipped of each kind, and the names of some.
     pub fn skipped(&self) -> BTreeMap<Skipped, (u64, Vec<&str>)> {
         let mut all: BTreeMap<Skipped, (u64, Vec<&str>)> = BTreeMap::new();
-        self.skipped.values().for_each(|why| all.entry(*why).or_default().0 += 1);
+        self.skipped.values().for_each(|(why, _)| all.entry(*why).or_default().0 += 1);
         for (why, (_, names)) in &mut all {
             names.extend(self.names.get(why).into_iter().flatten().map(|(_, name)| name.as_str()));
         }
@@ -99,21 +116,32 @@ impl Store {
 
     /// Why a key was skipped, if it was.
     pub fn why_skipped(&self, key: &[u8]) -> Option<Skipped> {
-        self.skipped.get(&self.identity(key, 0)).copied()
+        self.skipped.get(&self.identity(key, 0)).map(|(why, _)| *why)
     }
 
-    /// A key is a string now.
-    pub fn set(&mut self, key: &[u8], value: &[u8], expires_at_ms: Option<i64>) {
-        match integer::parse(value) {
-            Some(value) => self.put(key, Entry { value, expires_at_ms }),
-            None => self.skip(key, Skipped::NoInteger),
+    /// When a key of database 0 expires; one that is not there never does.
+    pub fn expiry(&mut self, key: &[u8]) -> Expiry {
+        match self.skipped.get(&self.identity(key, 0)) {
+            Some((_, expiry)) => *expiry,
+            None => self.get(key).and_then(|entry| entry.expires_at_ms).into(),
         }
+    }
+
+    /// A key is a string now. `None`: a counter of which is not known when it expires, and nothing was done.
+    pub fn set(&mut self, key: &[u8], value: &[u8], expiry: Expiry) -> Option<()> {
+        match (integer::parse(value), expiry) {
+            (Some(value), Expiry::Never) => self.put(key, Entry { value, expires_at_ms: None }),
+            (Some(value), Expiry::AtMs(at_ms)) => self.put(key, Entry { value, expires_at_ms: Some(at_ms) }),
+            (Some(_), Expiry::Unknown) => return None,
+            (None, expiry) => self.skip(key, Skipped::NoInteger, expiry),
+        }
+        Some(())
     }
 
     /// A key is this counter now.
     pub fn put(&mut self, key: &[u8], entry: Entry) {
         if key.len() > KEY_BYTES_MAX {
-            return self.skip(key, Skipped::LongKey);
+            return self.skip(key, Skipped::LongKey, entry.expires_at_ms.into());
         }
         self.unskip(self.identity(key, 0));
         let put = self.counters.put(self.seed.key(key), entry);
@@ -121,13 +149,13 @@ impl Store {
     }
 
     /// A key is something now that is not taken.
-    pub fn skip(&mut self, key: &[u8], why: Skipped) {
+    pub fn skip(&mut self, key: &[u8], why: Skipped, expiry: Expiry) {
         let database = if let Skipped::Database(number) = why { number } else { 0 };
         if database == 0 {
             self.remove(key);
         }
         let identity = self.identity(key, database);
-        if self.skipped.insert(identity, why) != Some(why) {
+        if self.skipped.insert(identity, (why, expiry)).is_none_or(|(before, _)| before != why) {
             let names = self.names.entry(why).or_default();
             if names.len() < NAME_COUNT_MAX {
                 names.push((identity, shown(key)));
@@ -152,7 +180,7 @@ impl Store {
             Skipped::Database(number) => *number == database,
             _ => database == 0,
         };
-        self.skipped.retain(|_, why| !is_there(why));
+        self.skipped.retain(|_, (why, _)| !is_there(why));
         self.names.retain(|why, _| !is_there(why));
         if database == 0 {
             self.counters.flush(NEVER_MS);
@@ -167,7 +195,7 @@ impl Store {
     }
 
     fn unskip(&mut self, identity: u64) {
-        if let Some(why) = self.skipped.remove(&identity)
+        if let Some((why, _)) = self.skipped.remove(&identity)
             && let Some(names) = self.names.get_mut(&why)
         {
             names.retain(|(of, _)| *of != identity);
@@ -193,19 +221,21 @@ mod tests {
     #[test]
     fn a_key_is_a_counter_or_skipped_and_never_both() {
         let mut store = Store::default();
-        store.set(b"a", b"5", Some(7));
-        store.skip(b"a", Skipped::List);
+        assert_eq!(store.set(b"a", b"5", Expiry::AtMs(7)), Some(()));
+        store.skip(b"a", Skipped::List, Expiry::Unknown);
+        assert_eq!((store.set(b"a", b"5", Expiry::Unknown), store.expiry(b"a")), (None, Expiry::Unknown));
         assert_eq!((store.get(b"a"), store.why_skipped(b"a")), (None, Some(Skipped::List)));
-        store.set(b"a", b"-6", None);
+        store.set(b"a", b"-6", Expiry::Never);
         assert_eq!(store.get(b"a"), Some(Entry { value: -6, expires_at_ms: None }));
         assert!(store.skipped().is_empty());
         for no_integer in ["", "+1", "007", "1.0", "-0", " 1", "9223372036854775808"] {
-            store.set(b"b", no_integer.as_bytes(), None);
+            store.set(b"b", no_integer.as_bytes(), Expiry::AtMs(8));
             assert_eq!(store.why_skipped(b"b"), Some(Skipped::NoInteger), "{no_integer:?}");
+            assert_eq!(store.expiry(b"b"), Expiry::AtMs(8));
         }
-        store.set(&[b'k'; KEY_BYTES_MAX], b"1", None);
-        store.set(&[b'k'; KEY_BYTES_MAX + 1], b"1", None);
-        store.skip(b"a", Skipped::Database(1));
+        store.set(&[b'k'; KEY_BYTES_MAX], b"1", Expiry::Never);
+        store.set(&[b'k'; KEY_BYTES_MAX + 1], b"1", Expiry::Never);
+        store.skip(b"a", Skipped::Database(1), Expiry::Never);
         let skipped = store.skipped();
         let counts: Vec<u64> = skipped.values().map(|(count, _)| *count).collect();
         assert_eq!((store.counters().key_count(), counts), (2, vec![1, 1, 1]));
@@ -220,7 +250,7 @@ mod tests {
     fn the_first_few_names_are_told() {
         let mut store = Store::default();
         for number in 0..100 {
-            store.skip(format!("list:{number}").as_bytes(), Skipped::List);
+            store.skip(format!("list:{number}").as_bytes(), Skipped::List, Expiry::Never);
         }
         assert_eq!(store.skipped()[&Skipped::List], (100, vec!["list:0", "list:1", "list:2"]));
         assert_eq!(shown(b"a\n\xFF"), "a\\n\\xff");
