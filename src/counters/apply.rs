@@ -23,10 +23,10 @@ impl Counters {
     /// What comes most often, counting, reading and setting what is where it was expected and never expires, needs no
     /// other lookup.
     #[inline(always)]
-    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
         if epoch == self.epoch && hint != Hint::NONE {
             let cell = self.cells.get_mut(hint.0);
-            match op {
+            match *op {
                 Op::Add(amount) => {
                     if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {
                         self.watched.touch(key.bytes);
@@ -48,7 +48,13 @@ impl Counters {
                 _ => {}
             }
         }
-        self.apply(key, op, now_ms)
+        self.apply_apart(key, op, now_ms)
+    }
+
+    /// Apart, so that what is only needed here is not put together before.
+    #[inline(never)]
+    fn apply_apart(&mut self, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
+        self.apply(key, *op, now_ms)
     }
 
     #[inline]

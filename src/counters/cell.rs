@@ -124,7 +124,7 @@ pub fn add(cell: &mut [u8], amount: i64) -> Added {
 
 /// The same if the cell is that of `key` and has no expiry, and the sum fits; else `None`. Most are found here, at the
 /// cost of one look at the head.
-#[inline]
+#[inline(always)]
 pub fn add_lasting(cell: &mut [u8], key: &[u8], amount: i64) -> Option<i64> {
     let head = cell[0];
     let place = lasting_value(head, &mut cell[1..], key)?;
