@@ -34,12 +34,14 @@ impl Counters {
                         return Outcome::Int(value);
                     }
                 }
-                Op::Get if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) => {
-                    self.stats.hits += 1;
-                    return Outcome::Value(cell::entry(cell).value);
+                Op::Get => {
+                    if let Some(value) = cell::lasting(cell, key.bytes) {
+                        self.stats.hits += 1;
+                        return Outcome::Value(value);
+                    }
                 }
                 Op::Set { value, deadline: Deadline::Clear, cond: Cond::Always, reply: SetReply::Ok }
-                    if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) && cell::set_value(cell, value) =>
+                    if cell::is_lasting_of(cell, key.bytes) && cell::set_value(cell, value) =>
                 {
                     self.watched.touch(key.bytes);
                     self.changes.put(key, Entry { value, expires_at_ms: None });

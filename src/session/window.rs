@@ -339,7 +339,7 @@ impl Window {
         item.how = how;
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How) {
         self.take_room(op.reply_bytes_max());
         self.put_keyed(key, span, shard, op, argument, how);
