@@ -1,7 +1,7 @@
 //! A shard's journal while it serves: when what was recorded is written, and who waits for it.
 //!
 //! One frame is under way at a time and the next one fills meanwhile. Under `always` a frame is written as soon as
-//! something is in it, and replies wait until it is safe; under `everysec` and `no` once a second, or when it is half
+//! something is in it, and replies wait until it is safe; under `everysec` and `no` once a second, or when it is nearly
 //! full. A frame is never ended while a transaction holds the shard, so a transaction's changes stand in one frame.
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +18,7 @@ use super::lag::Lag;
 use crate::client::ShardSet;
 use crate::config::AppendFsync;
 use crate::counters::Counters;
-use crate::journal::changes::{Filled, Recorder, Room};
+use crate::journal::changes::{Filled, Recorder, Room, Taken};
 use crate::journal::disk::Directory;
 use crate::journal::frame::FileHead;
 use crate::journal::shared::{Closed, Journals, SnapshotEnd};
@@ -34,6 +34,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// So many runs are kept before a snapshot replaces them, however little is in them.
 const RUN_COUNT_MAX: usize = 16;
+
+/// Records that are made of a frame that has ended before others have their turn.
+const RECORD_STEP_COUNT: usize = 4_096;
 
 /// Counters that a snapshot visits before others have their turn.
 const SNAPSHOT_STEP_COUNT: u64 = 256;
@@ -68,7 +71,7 @@ impl Shard {
 
     fn note_recorded(&self, journals: &Journals) {
         let counters = self.counters.borrow();
-        let Some(recorder) = counters.changes().recorder() else { return };
+        let Some(recorder) = counters.recorder() else { return };
         let last = recorder.last_sequence();
         if last != self.journal.recorded.replace(last) {
             journals.progress.set_recorded(self.index, last);
@@ -84,7 +87,7 @@ impl Shard {
     /// Whether so much can be recorded now.
     #[inline]
     pub(super) fn has_room(&self, room: Room) -> bool {
-        self.counters.borrow().changes().recorder().is_none_or(|recorder| recorder.has_room(room))
+        self.counters.borrow().recorder().is_none_or(|recorder| recorder.has_room(room))
     }
 
     /// Until so much can be recorded.
@@ -119,26 +122,26 @@ impl Shard {
     /// A transaction holds the shard from now on.
     pub(super) fn note_held(&self) {
         let counters = self.counters.borrow();
-        self.journal.held_change_count.set(counters.changes().recorder().map_or(0, Recorder::change_count));
+        self.journal.held_change_count.set(counters.recorder().map_or(0, Recorder::change_count));
     }
 
     /// The frame that the holding transaction's changes are in; 0 when it has made none.
     pub(super) fn changed_frame(&self) -> u64 {
         let counters = self.counters.borrow();
         let changed = |recorder: &&Recorder| recorder.change_count() != self.journal.held_change_count.get();
-        counters.changes().recorder().filter(changed).map_or(0, Recorder::sequence)
+        counters.recorder().filter(changed).map_or(0, Recorder::sequence)
     }
 
     /// How far the journal is behind.
     pub(super) fn journal_report(&self, counters: &Counters) -> JournalReport {
-        let filling_bytes = counters.changes().recorder().map_or(0, Recorder::filled_bytes);
+        let filling_bytes = counters.recorder().map_or(0, Recorder::filled_bytes);
         self.journal.lag.report(filling_bytes, self.clock.now().ns)
     }
 
     /// Changes that no snapshot has.
     pub(super) fn unsaved_change_count(&self, counters: &Counters) -> u64 {
         let saved = self.journal.saved_change_count.get();
-        counters.changes().recorder().map_or(0, |recorder| recorder.change_count() - saved)
+        counters.recorder().map_or(0, |recorder| recorder.change_count() - saved)
     }
 
     /// Write the journal, whenever there is one, for as long as the shard runs.
@@ -171,16 +174,16 @@ impl Shard {
 
     /// Record changes from now on, in frames from `first` on, unless that has begun when the counters were loaded.
     fn start_recording(&self, first: u64) {
-        if self.counters.borrow().changes().recorder().is_none() {
+        if self.counters.borrow().recorder().is_none() {
             let recorder = Box::new(Recorder::new(first));
             self.journal.saved_change_count.set(0);
-            self.counters.borrow_mut().changes_mut().start(recorder);
+            self.counters.borrow_mut().start_recording(recorder);
         }
     }
 
     /// Record no more. What has been recorded is written.
     pub(super) fn stop_recording(&self) {
-        let recorder = self.counters.borrow_mut().changes_mut().stop();
+        let recorder = self.counters.borrow_mut().stop_recording();
         self.journal.saved_change_count.set(0);
         self.journal.leftover.replace(recorder);
         // There is nothing to wait for room for.
@@ -316,11 +319,25 @@ impl Keeper<'_> {
     /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
     async fn write_recorded(&mut self) -> bool {
         self.shard.until_released().await;
-        let filled = self.with_recorder(Recorder::take);
-        let Some(mut filled) = filled else { return true };
+        let mut ended = false;
+        let mut filled = loop {
+            let taken = self.take_frame();
+            if matches!(taken, Taken::Nothing) {
+                return true;
+            }
+            if !std::mem::replace(&mut ended, true) {
+                self.shard.journal.lag.note_ended();
+                // The next one is being filled.
+                self.shard.journal.room.notify_waiters();
+                self.shard.grant_hold();
+            }
+            if let Taken::Frame(filled) = taken {
+                break filled;
+            }
+            // Through the ring, so that all others that are ready come first.
+            let _ = tokio_uring::no_op().await;
+        };
         self.shard.journal.lag.note_taken(filled.len);
-        self.shard.journal.room.notify_waiters();
-        self.shard.grant_hold();
         if !self.write(&mut filled).await {
             return false;
         }
@@ -331,12 +348,23 @@ impl Keeper<'_> {
         true
     }
 
+    /// End the frame that is being filled, and make some of its records: all of them where the next one is nearly full.
+    fn take_frame(&self) -> Taken {
+        if let Some(leftover) = self.shard.journal.leftover.borrow_mut().as_mut() {
+            leftover.end_frame();
+            return leftover.take();
+        }
+        let mut counters = self.shard.counters.borrow_mut();
+        let has_time = counters.recorder().is_some_and(|recorder| !recorder.is_filling_up());
+        counters.take_frame(if has_time { RECORD_STEP_COUNT } else { usize::MAX })
+    }
+
     fn with_recorder<T>(&self, with: impl FnOnce(&mut Recorder) -> T) -> T {
         if let Some(leftover) = self.shard.journal.leftover.borrow_mut().as_mut() {
             return with(leftover);
         }
         let mut counters = self.shard.counters.borrow_mut();
-        with(counters.changes_mut().recorder_mut().expect("a shard with a journal records"))
+        with(counters.recorder_mut().expect("a shard with a journal records"))
     }
 
     /// Write a frame, however long it takes. False only when the journals end before it has succeeded.
