@@ -23,13 +23,13 @@ impl Counters {
     /// What comes most often, counting, reading and setting what is where it was expected and never expires, needs no
     /// other lookup.
     #[inline(always)]
-    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
         if epoch == self.epoch && hint != Hint::NONE {
             if !matches!(op, Op::Get) {
                 self.settle(hint.0);
             }
             let cell = self.cells.get_mut(hint.0);
-            match op {
+            match *op {
                 Op::Add(amount) => {
                     if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {
                         self.watched.touch(key.bytes);
@@ -37,12 +37,14 @@ impl Counters {
                         return Outcome::Int(value);
                     }
                 }
-                Op::Get if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) => {
-                    self.stats.hits += 1;
-                    return Outcome::Value(cell::entry(cell).value);
+                Op::Get => {
+                    if let Some(value) = cell::lasting(cell, key.bytes) {
+                        self.stats.hits += 1;
+                        return Outcome::Value(value);
+                    }
                 }
                 Op::Set { value, deadline: Deadline::Clear, cond: Cond::Always, reply: SetReply::Ok }
-                    if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) && cell::set_value(cell, value) =>
+                    if cell::is_lasting_of(cell, key.bytes) && cell::set_value(cell, value) =>
                 {
                     self.watched.touch(key.bytes);
                     self.note_change(hint.0);
@@ -51,7 +53,13 @@ impl Counters {
                 _ => {}
             }
         }
-        self.apply(key, op, now_ms)
+        self.apply_apart(key, op, now_ms)
+    }
+
+    /// Apart, so that what is only needed here is not put together before.
+    #[inline(never)]
+    fn apply_apart(&mut self, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
+        self.apply(key, *op, now_ms)
     }
 
     #[inline]

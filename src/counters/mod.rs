@@ -161,7 +161,7 @@ impl Counters {
 
     /// Look a key up, as far as can be told without its bytes, and ask for its cell: for
     /// [`apply_at`](Counters::apply_at) in the same [`epoch`](Counters::epoch).
-    #[inline]
+    #[inline(always)]
     pub fn look_up(&self, slot: u16, hash: u64) -> Hint {
         let cell = self.index.first_with_tag(slot, hash);
         if cell != CellRef::NONE {
