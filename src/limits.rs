@@ -137,6 +137,9 @@ pub const MESH_CONNECTION_COUNT_MAX: usize = 64;
 /// One of the two frames of a shard's journal, of which one fills while the other is written.
 pub const JOURNAL_BUFFER_BYTES: usize = 4 * 1_024 * 1_024;
 
+/// So much of a frame is handed to the kernel at once. It copies that while everything else on the shard waits.
+pub const JOURNAL_PIECE_BYTES: usize = 256 * 1_024;
+
 /// A file of the journal that is longer gets no more frames.
 pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
 

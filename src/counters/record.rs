@@ -41,11 +41,15 @@ impl Counters {
         self.recorder.as_deref_mut()
     }
 
-    /// End the frame that is being filled, unless the one before has not been taken, and make about `count` records.
+    /// End the frame that is being filled, unless the one before has not been taken, and make about `count` records: more
+    /// where the next one fills faster.
     pub fn take_frame(&mut self, count: usize) -> Taken {
         let Some(recorder) = &mut self.recorder else { return Taken::Nothing };
         recorder.end_frame();
         self.make_records(count);
+        while self.recorder().is_some_and(Recorder::is_behind) {
+            self.make_records(BATCH_COUNT);
+        }
         self.recorder.as_mut().map_or(Taken::Nothing, |recorder| recorder.take())
     }
 

@@ -147,6 +147,13 @@ impl Recorder {
         self.filling.filled_bytes() > NEARLY_FULL
     }
 
+    /// Whether records are made too slowly: all are to be made when the next frame is half full, so that the other half is
+    /// time for writing.
+    pub fn is_behind(&self) -> bool {
+        let room_bytes = NEARLY_FULL.saturating_sub(2 * self.filling.filled_bytes());
+        self.ended.as_ref().is_some_and(|ended| ended.due_bytes > room_bytes)
+    }
+
     /// The number of the frame that is being filled.
     #[inline]
     pub fn sequence(&self) -> u64 {

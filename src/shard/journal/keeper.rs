@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Records that are made of a frame that has ended before others have their turn.
-const RECORD_STEP_COUNT: usize = 4_096;
+const RECORD_STEP_COUNT: usize = 1_024;
 
 /// Writes one shard's journal.
 pub(super) struct Keeper<'a> {
@@ -154,15 +154,13 @@ impl<'a> Keeper<'a> {
         true
     }
 
-    /// End the frame that is being filled, and make some of its records: all of them where the next one is nearly full.
+    /// End the frame that is being filled, and make some of its records.
     fn take_frame(&self) -> Taken {
         if let Some(leftover) = self.shard.journal.leftover.borrow_mut().as_mut() {
             leftover.end_frame();
             return leftover.take();
         }
-        let mut counters = self.shard.counters.borrow_mut();
-        let has_time = counters.recorder().is_some_and(|recorder| !recorder.is_filling_up());
-        counters.take_frame(if has_time { RECORD_STEP_COUNT } else { usize::MAX })
+        self.shard.counters.borrow_mut().take_frame(RECORD_STEP_COUNT)
     }
 
     pub(super) fn with_recorder<T>(&self, with: impl FnOnce(&mut Recorder) -> T) -> T {
