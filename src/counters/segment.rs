@@ -220,10 +220,10 @@ impl Segment {
         if chunk + 1 == self.chunks.len() { 0 } else { chunk + 1 }
     }
 
-    /// Growth by sixteenths, so that little stays unused.
+    /// Growth by quarters: each moves all entries, so it is a few moves an insertion, and little stays unused.
     fn chunks_for_insert(&self) -> usize {
         let chunk_count = self.chunks.len();
-        if self.len() < chunk_count * LOAD_MAX { chunk_count } else { chunk_count + (chunk_count / 16).max(1) }
+        if self.len() < chunk_count * LOAD_MAX { chunk_count } else { chunk_count + (chunk_count / 4).max(1) }
     }
 
     fn place(&mut self, tag: u16, cell: CellRef) {
