@@ -92,11 +92,11 @@ pub fn outcome(out: &mut impl Out, outcome: Outcome, resp3: bool) {
 pub fn integer(out: &mut impl Out, value: i64) {
     if let 0..SHORT_DECIMAL_END = value {
         let (digits, count) = integer::short_decimal(value as u32);
-        return out.put_line(&[b':'], digits.into(), count);
+        return out.put_line(b":", digits.into(), count);
     }
     if let 0..DECIMAL_END = value {
         let (digits, count) = integer::decimal(value as u32);
-        return out.put_line(&[b':'], digits, count);
+        return out.put_line(b":", digits, count);
     }
     long_integer(out, value);
 }
