@@ -63,8 +63,16 @@ impl Counters {
     }
 
     /// To be called before a counter changes, goes or takes another cell: the frame that has ended has what it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self, cell: CellRef) {
+        if self.recorder.is_some() {
+            self.settle_recorded(cell);
+        }
+    }
+
+    /// Apart, as the next one: without a journal nothing of it is in the way.
+    #[inline(never)]
+    fn settle_recorded(&mut self, cell: CellRef) {
         if let Some(recorder) = &mut self.recorder
             && let Some(frame) = recorder.ended_sequence()
             && self.cells.unmark(cell, frame)
@@ -75,8 +83,15 @@ impl Counters {
     }
 
     /// A counter has changed, or is new.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_change(&mut self, cell: CellRef) {
+        if self.recorder.is_some() {
+            self.note_recorded(cell);
+        }
+    }
+
+    #[inline(never)]
+    fn note_recorded(&mut self, cell: CellRef) {
         if let Some(recorder) = &mut self.recorder {
             recorder.count_change();
             if self.cells.mark(cell, recorder.sequence()) {
