@@ -23,6 +23,7 @@ pub mod trace;
 pub mod buffer;
 pub mod closed;
 pub mod collect;
+pub mod control;
 pub mod drive;
 pub mod flight;
 pub mod nodes;
