@@ -35,6 +35,7 @@ pub mod reply;
 pub mod sink;
 pub mod target;
 pub mod thread;
+pub mod thread_report;
 
 // What a run finds out.
 pub mod account;
