@@ -1,6 +1,10 @@
 //! What the pure path of a request costs: parsed, executed, encoded, without sockets. `cargo bench --bench session`
 //! prints nanoseconds a command, the median of some rounds. Arguments after `--` choose the cases whose names hold one.
 //!
+//! `growth` (to be named) inserts 30 million counters, then counts each of them once more, and prints what a receive of 64
+//! commands takes at most: what the growth of the tables adds is the longest pause that it can cause. Time is the
+//! processor's that this thread had, so nobody else's work is in it.
+//!
 //! Instructions are counted with `count CASE N`, which runs `N` commands of a [`COUNTED`] case on 100,000 keys and nothing
 //! else, under callgrind. `benches/instructions check` does so and compares with what is on record; by hand:
 //!
@@ -37,6 +41,9 @@ fn main() {
         drive(&mut connection, &stream);
         return;
     }
+    if arguments == ["growth"] {
+        return growth();
+    }
     let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| name.contains(argument.as_str()));
     println!("{:<34} {:>12} {:>10} {:>10}", "", "ns a command", "least", "most");
     for key_count in [1_000, 100_000, 10_000_000] {
@@ -67,6 +74,42 @@ fn main() {
             println!("{name:<34} {median:>12.1} {least:>10.1} {most:>10.1}");
         }
     }
+}
+
+const GROWTH_KEY_COUNT: usize = 30_000_000;
+
+const GROWTH_DEPTH: usize = 64;
+
+/// See the module.
+fn growth() {
+    let mut connection = Connection::new(1);
+    println!(
+        "{:<34} {:>10} {:>10} {:>10} {:>10} {:>12}",
+        "receives of 64 INCR", "p50 us", "p99.9 us", "p99.99 us", "max us", "over 1 ms"
+    );
+    for name in ["30000000 keys that are new", "30000000 keys that are there"] {
+        let mut taken_ns: Vec<u64> = (0..GROWTH_KEY_COUNT)
+            .step_by(GROWTH_DEPTH)
+            .map(|first| {
+                let keys = first..GROWTH_KEY_COUNT.min(first + GROWTH_DEPTH);
+                let bytes: Vec<u8> = keys.flat_map(|number| request(&[b"INCR", key(number).as_bytes()])).collect();
+                let start_ns = thread_ns();
+                connection.pass(&bytes, |_| {});
+                thread_ns() - start_ns
+            })
+            .collect();
+        taken_ns.sort_unstable();
+        let at = |share: f64| taken_ns[((taken_ns.len() - 1) as f64 * share) as usize] as f64 / 1e3;
+        let over_count = taken_ns.iter().filter(|ns| **ns > 1_000_000).count();
+        let (p50, p999, p9999, max) = (at(0.5), at(0.999), at(0.9999), at(1.0));
+        println!("{name:<34} {p50:>10.1} {p999:>10.1} {p9999:>10.1} {max:>10.1} {over_count:>12}");
+    }
+}
+
+/// The processor time that this thread has had.
+fn thread_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A request on one of so many keys.

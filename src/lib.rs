@@ -25,6 +25,7 @@ pub mod command;
 pub mod counters;
 pub mod glob;
 pub mod journal;
+pub mod lanes;
 pub mod resp;
 pub mod session;
 pub mod slot;

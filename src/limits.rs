@@ -137,11 +137,8 @@ pub const MESH_CONNECTION_COUNT_MAX: usize = 64;
 /// One of the two frames of a shard's journal, of which one fills while the other is written.
 pub const JOURNAL_BUFFER_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Records of one frame at most.
-pub const JOURNAL_RECORD_COUNT_MAX: usize = JOURNAL_INDEX_ENTRY_COUNT / 4 * 3;
-
-/// Places of the index from counters to their records in the frame that is being filled.
-pub const JOURNAL_INDEX_ENTRY_COUNT: usize = 256 * 1_024;
+/// So much of a frame is handed to the kernel at once. It copies that while everything else on the shard waits.
+pub const JOURNAL_PIECE_BYTES: usize = 256 * 1_024;
 
 /// A file of the journal that is longer gets no more frames.
 pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
@@ -159,9 +156,6 @@ pub const SNAPSHOT_PART_BYTES_MAX: usize = 128 * 1_024;
 /// What the changes of one transaction take in the journal. The shortest pair in a queue that makes the longest record is
 /// one of `MINCRBY`: 14 bytes for a key of one byte, whose record has 20 with its expiry.
 pub const TRANSACTION_RECORD_BYTES_MAX: usize = QUEUE_BYTES_MAX / 14 * 20 + 4 * 1_024;
-
-/// How many records they are: each takes 8 bytes of the queue or more, but for those of a few hundred keys of one byte.
-pub const TRANSACTION_RECORD_COUNT_MAX: usize = QUEUE_BYTES_MAX / 8 + 1_024;
 
 /// Scrapers that are served at once; others wait to be accepted.
 pub const SCRAPER_COUNT_MAX: usize = 8;

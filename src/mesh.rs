@@ -111,7 +111,7 @@ impl Batch {
         let epoch = counters.epoch();
         self.entries.iter_mut().for_each(|entry| entry.hint = counters.look_up(entry.slot, entry.hash));
         let entries = self.entries.iter();
-        let applied = entries.map(|entry| counters.apply_at(entry.hint, epoch, key(entry), entry.op, self.now_ms));
+        let applied = entries.map(|entry| counters.apply_at(entry.hint, epoch, key(entry), &entry.op, self.now_ms));
         self.outcomes.extend(applied);
     }
 

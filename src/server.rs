@@ -234,7 +234,7 @@ fn load_counters(shared: &Shared, index: usize) -> Result<Counters, RecoveryErro
         let now_ms = shared::unix_us() / 1_000;
         recovery::load(&journals.directory, &journals.found, slots, &mut counters, now_ms, &journals.loaded)?;
         counters.reset_stats();
-        counters.changes_mut().start(Box::new(Recorder::new(1)));
+        counters.start_recording(Box::new(Recorder::new(1)));
     }
     Ok(counters)
 }

@@ -5,6 +5,7 @@
 #[cfg(target_arch = "x86_64")]
 mod clmul;
 
+use crate::lanes;
 use crate::limits::{SHARD_COUNT_MAX, SLOT_COUNT};
 
 /// The CRC's polynomial, `x^16 + x^12 + x^5 + 1`; the initial value is 0, which the head's zero padding relies on.
@@ -21,7 +22,7 @@ pub fn of(key: &[u8]) -> u16 {
     // Most keys are two overlapping words.
     #[cfg(target_arch = "x86_64")]
     if let (8..=16, Some(first), Some(last)) = (key.len(), key.first_chunk(), key.last_chunk())
-        && !has_brace([u64::from_le_bytes(*first), u64::from_le_bytes(*last)])
+        && !lanes::has_byte([u64::from_le_bytes(*first), u64::from_le_bytes(*last)], b'{')
         && let Some(crc) = clmul::crc16_of_two_words(*first, *last, key.len())
     {
         return crc % SLOT_COUNT as u16;
@@ -84,11 +85,11 @@ fn crc16_by_words(bytes: &[u8]) -> (u16, bool) {
     if !head.is_empty() {
         // Leading zero bytes leave a CRC that starts from 0 as it is.
         let word = head.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        (crc, brace_seen) = (crc16_of_word(word), has_brace([word]));
+        (crc, brace_seen) = (crc16_of_word(word), lanes::has_byte([word, 0], b'{'));
     }
     for word in words {
         let word = u64::from_be_bytes(*word);
-        brace_seen |= has_brace([word]);
+        brace_seen |= lanes::has_byte([word, 0], b'{');
         crc = crc16_of_word(word ^ u64::from(crc) << 48);
     }
     (crc, brace_seen)
@@ -99,15 +100,6 @@ fn crc16_of_word(word: u64) -> u16 {
     let bytes = word.to_le_bytes();
     let part = |n: usize| CRC[n][usize::from(bytes[n])];
     (part(0) ^ part(1)) ^ (part(2) ^ part(3)) ^ ((part(4) ^ part(5)) ^ (part(6) ^ part(7)))
-}
-
-/// Whether a byte of `words` is `{`: one of its differences from `{` is zero, and only then does the borrow show.
-#[inline]
-fn has_brace<const N: usize>(words: [u64; N]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    let differences = words.map(|word| word ^ (ONES * b'{' as u64));
-    let borrows = differences.map(|difference| difference.wrapping_sub(ONES) & !difference);
-    borrows.iter().fold(0, |any, borrow| any | borrow) & (ONES << 7) != 0
 }
 
 /// What decides the slot of a `key` that has a `{`.

@@ -212,7 +212,7 @@ pub fn called(call: &Call<'_>) -> Option<&'static Spec> {
 }
 
 /// The operation of a streaming command on one of its keys. `value` is what follows the key, where keys come in pairs.
-#[inline]
+#[inline(always)]
 pub fn each_op(each: Each, value: Option<&[u8]>) -> Result<Op, Fault> {
     assert_eq!(value.is_some(), each.takes_values());
     let number = || integer::parse(value.unwrap_or_default()).ok_or(Fault::NotInteger);

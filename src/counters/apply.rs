@@ -23,32 +23,43 @@ impl Counters {
     /// What comes most often, counting, reading and setting what is where it was expected and never expires, needs no
     /// other lookup.
     #[inline(always)]
-    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+    pub fn apply_at(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
         if epoch == self.epoch && hint != Hint::NONE {
+            if !matches!(op, Op::Get) {
+                self.settle(hint.0);
+            }
             let cell = self.cells.get_mut(hint.0);
-            match op {
+            match *op {
                 Op::Add(amount) => {
                     if let Some(value) = cell::add_lasting(cell, key.bytes, amount) {
                         self.watched.touch(key.bytes);
-                        self.changes.put(key, Entry { value, expires_at_ms: None });
+                        self.note_change(hint.0);
                         return Outcome::Int(value);
                     }
                 }
-                Op::Get if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) => {
-                    self.stats.hits += 1;
-                    return Outcome::Value(cell::entry(cell).value);
+                Op::Get => {
+                    if let Some(value) = cell::lasting(cell, key.bytes) {
+                        self.stats.hits += 1;
+                        return Outcome::Value(value);
+                    }
                 }
                 Op::Set { value, deadline: Deadline::Clear, cond: Cond::Always, reply: SetReply::Ok }
-                    if cell::is_lasting(cell) && cell::has_key(cell, key.bytes) && cell::set_value(cell, value) =>
+                    if cell::is_lasting_of(cell, key.bytes) && cell::set_value(cell, value) =>
                 {
                     self.watched.touch(key.bytes);
-                    self.changes.put(key, Entry { value, expires_at_ms: None });
+                    self.note_change(hint.0);
                     return Outcome::Ok;
                 }
                 _ => {}
             }
         }
-        self.apply(key, op, now_ms)
+        self.apply_apart(key, op, now_ms)
+    }
+
+    /// Apart, so that what is only needed here is not put together before.
+    #[inline(never)]
+    fn apply_apart(&mut self, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
+        self.apply(key, *op, now_ms)
     }
 
     #[inline]
@@ -56,9 +67,12 @@ impl Counters {
         let Some(found) = self.find_live(key, now_ms) else {
             return outcome(self.create(key, Entry { value: amount, expires_at_ms: None }), Outcome::Int(amount));
         };
-        let expires_at_ms = cell::expires_at_ms(self.cells.get(found.cell));
+        self.settle(found.cell);
         let value = match cell::add(self.cells.get_mut(found.cell), amount) {
-            Added::Sum(value) => value,
+            Added::Sum(value) => {
+                self.note_change(found.cell);
+                value
+            }
             Added::Overflow => return Outcome::Fault(Fault::Overflow),
             Added::Outgrown => {
                 let entry = self.entry_of(found);
@@ -70,7 +84,6 @@ impl Counters {
             }
         };
         self.watched.touch(key.bytes);
-        self.changes.put(key, Entry { value, expires_at_ms });
         Outcome::Int(value)
     }
 
@@ -125,7 +138,7 @@ impl Counters {
         match found {
             Some(found) if gone => {
                 self.stats.expired += 1;
-                self.delete(key, found);
+                self.delete(found);
             }
             Some(found) => self.update(key, found, entry)?,
             None if gone => {
@@ -144,7 +157,7 @@ impl Counters {
             Op::GetDel => {
                 let Some(found) = self.find_to_read(key, now_ms) else { return Outcome::Nil };
                 let value = self.entry_of(found).value;
-                self.delete(key, found);
+                self.delete(found);
                 Outcome::Value(value)
             }
             Op::GetEx(deadline) => {
@@ -164,7 +177,7 @@ impl Counters {
             Op::Exists => Outcome::Int(i64::from(self.find_to_read(key, now_ms).is_some())),
             Op::Delete => {
                 let Some(found) = self.find_live(key, now_ms) else { return Outcome::Int(0) };
-                self.delete(key, found);
+                self.delete(found);
                 Outcome::Int(1)
             }
             Op::Type => {
@@ -218,7 +231,7 @@ impl Counters {
     /// Set the expiry; one that is not ahead deletes.
     fn expire_at(&mut self, key: Key<'_>, found: Found, at_ms: i64, now_ms: i64) -> Result<(), Fault> {
         if at_ms <= now_ms {
-            self.delete(key, found);
+            self.delete(found);
             return Ok(());
         }
         let value = self.entry_of(found).value;

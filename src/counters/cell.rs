@@ -92,7 +92,7 @@ pub fn has_key(cell: &[u8], bytes: &[u8]) -> bool {
 }
 
 /// Whether two slices of one length are the same. Most keys are compared as two words at each end, without a call.
-#[inline]
+#[inline(always)]
 fn same(one: &[u8], other: &[u8]) -> bool {
     fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
         Some((bytes.first_chunk()?, bytes.last_chunk()?))
@@ -124,7 +124,7 @@ pub fn add(cell: &mut [u8], amount: i64) -> Added {
 
 /// The same if the cell is that of `key` and has no expiry, and the sum fits; else `None`. Most are found here, at the
 /// cost of one look at the head.
-#[inline]
+#[inline(always)]
 pub fn add_lasting(cell: &mut [u8], key: &[u8], amount: i64) -> Option<i64> {
     let head = cell[0];
     let place = lasting_value(head, &mut cell[1..], key)?;
@@ -142,6 +142,21 @@ fn lasting_value<'a>(head: u8, behind_head: &'a mut [u8], key: &[u8]) -> Option<
     }
     let (name, place) = behind_head.split_at_mut_checked(key.len())?;
     same(name, key).then_some(place)
+}
+
+/// Whether the cell is that of `key`, which is short, and has no expiry.
+#[inline(always)]
+pub fn is_lasting_of(cell: &[u8], key: &[u8]) -> bool {
+    let Some((head, behind)) = cell.split_first() else { return false };
+    key.len() < usize::from(LEN_FOLLOWS)
+        && head & (EXPIRY_FLAG | LEN_MASK) == key.len() as u8
+        && behind.get(..key.len()).is_some_and(|name| same(name, key))
+}
+
+/// The value, if the cell is that of `key`, which is short, and has no expiry.
+#[inline(always)]
+pub fn lasting(cell: &[u8], key: &[u8]) -> Option<i64> {
+    is_lasting_of(cell, key).then(|| value_at(cell, 1 + key.len()))
 }
 
 #[inline(always)]
@@ -224,7 +239,7 @@ fn cell_width_log2(head: u8) -> u8 {
     (head >> WIDTH_SHIFT) & 0b11
 }
 
-#[inline]
+#[inline(always)]
 fn value_at(cell: &[u8], start: usize) -> i64 {
     let place = &cell[start..];
     match cell_width_log2(cell[0]) {

@@ -7,6 +7,7 @@
 //!
 //! Who points at a cell must be told when it moves: [`Cells::remove`] says so.
 
+mod marks;
 mod round;
 
 pub use round::{Round, Step};
@@ -69,6 +70,8 @@ pub struct Moved {
 #[derive(Default)]
 pub struct Cells {
     blocks: Vec<Option<Block>>,
+    /// Two bits a block: it may have cells with a mark of an even, or of an odd frame.
+    marked_blocks: Vec<u64>,
     free_ids: Vec<u32>,
     /// One empty block, kept so that pushing and removing a cell at a block's edge does not allocate each time.
     spare: Option<Box<[u8; BLOCK_BYTES]>>,
@@ -138,6 +141,7 @@ impl Cells {
     /// Bytes that all this takes.
     pub fn bytes(&self) -> u64 {
         let lists = self.blocks.capacity() * size_of::<Option<Block>>()
+            + self.marked_blocks.capacity() * size_of::<u64>()
             + self.free_ids.capacity() * size_of::<u32>()
             + self.classes.capacity() * size_of::<Class>()
             + self.class_numbers.capacity() * size_of::<u16>()
@@ -181,6 +185,7 @@ impl Cells {
 
     /// Remove a cell. The last of its class takes its place; the answer says which that was, if it was another one.
     pub fn remove(&mut self, cell: CellRef) -> Option<Moved> {
+        assert!(!self.is_marked(cell, 0) && !self.is_marked(cell, 1), "the journal knows before a cell goes");
         let number = self.block(cell).class;
         let class = &mut self.classes[usize::from(number)];
         let last_block = *class.blocks.last().expect("the class of a cell has a block");
@@ -193,6 +198,7 @@ impl Cells {
         let moved = (last != cell).then_some(Moved { from: last, to: cell });
         if moved.is_some() {
             self.copy(last, cell);
+            self.move_marks(last, cell);
             self.note_expiry(cell);
         }
         if block_empty {
@@ -287,7 +293,7 @@ impl Cells {
             self.classes.push(Class {
                 cell_bytes: shape.cell_bytes() as u16,
                 expiring: shape.is_expiring(),
-                block_cells: (BLOCK_BYTES / shape.cell_bytes()).min(CELLS_PER_BLOCK_MAX) as u16,
+                block_cells: marks::block_cells(shape.cell_bytes()),
                 last_cells: 0,
                 blocks: Vec::new(),
                 earliest_ms: Vec::new(),
@@ -311,7 +317,10 @@ impl Cells {
         });
         let class = &mut self.classes[usize::from(class_number)];
         let ordinal = class.blocks.len() as u32;
-        self.blocks[id as usize] = Some(Block { cells, cell_bytes: class.cell_bytes, class: class_number, ordinal });
+        let mut block = Block { cells, cell_bytes: class.cell_bytes, class: class_number, ordinal };
+        block.clear_marks(usize::from(class.block_cells));
+        self.blocks[id as usize] = Some(block);
+        self.marked_blocks.resize(self.blocks.len().div_ceil(marks::PER_WORD), 0);
         self.block_list_bytes -= class.heap_bytes();
         class.blocks.push(id);
         if class.expiring {
@@ -342,6 +351,7 @@ impl Cells {
         }
         if self.free_ids.len() == self.blocks.len() {
             self.blocks = Vec::new();
+            self.marked_blocks = Vec::new();
             self.free_ids = Vec::new();
         }
     }

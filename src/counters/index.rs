@@ -17,8 +17,19 @@ use super::hash::Seed;
 use super::prefetch::prefetch;
 use super::segment::{Segment, Spot};
 
-/// Counters a segment on average, at most.
+/// Counters a segment on average, at most, in a slot of the middle.
 const SEGMENT_LEN: usize = 1024;
+
+/// Slots grow alike, so their limits differ by up to this: or else all of them would split at the same time.
+const SEGMENT_LEN_SPREAD: usize = SEGMENT_LEN / 2;
+
+/// The limit of a slot.
+#[inline]
+fn segment_len(slot: u16) -> usize {
+    // Neighbours far apart.
+    let place = slot.reverse_bits() as usize;
+    SEGMENT_LEN - SEGMENT_LEN_SPREAD / 2 + place * SEGMENT_LEN_SPREAD / (1 << u16::BITS)
+}
 
 /// The tables of a range of slots.
 pub struct Index {
@@ -132,12 +143,13 @@ impl Index {
     pub fn insert_cost_bytes(&self, slot: u16, hash: u64) -> u64 {
         let table = &self.slots[self.number(slot)];
         let (number, _) = table.segment_of(hash);
-        let split = if table.is_split_due(1) { table.split_cost_bytes() } else { 0 };
+        let split = if table.is_split_due(1, segment_len(slot)) { table.split_cost_bytes() } else { 0 };
         table.segment(number).insert_cost_bytes() + split
     }
 
     /// Add an entry. Where that splits a segment, its keys are read from `cells` and hashed with `seed`.
     pub fn insert(&mut self, slot: u16, hash: u64, cell: CellRef, cells: &Cells, seed: Seed) {
+        let limit = segment_len(slot);
         let slot = self.number(slot);
         let table = &mut self.slots[slot];
         let (number, level) = table.segment_of(hash);
@@ -146,7 +158,7 @@ impl Index {
         segment.insert(tag(hash, level), cell);
         self.heap_bytes += segment.heap_bytes();
         table.len += 1;
-        if table.is_split_due(0) {
+        if table.is_split_due(0, limit) {
             self.heap_bytes -= table.list_bytes();
             let (before, after) = table.split(cells, seed);
             self.heap_bytes = self.heap_bytes + table.list_bytes() + after - before;
@@ -155,6 +167,7 @@ impl Index {
 
     /// Remove an entry.
     pub fn remove(&mut self, place: Place) {
+        let limit = segment_len(place.slot);
         let slot = self.number(place.slot);
         let table = &mut self.slots[slot];
         let segment = table.segment_mut(place.segment as usize);
@@ -162,7 +175,7 @@ impl Index {
         segment.remove(place.spot);
         self.heap_bytes += segment.heap_bytes();
         table.len -= 1;
-        if table.is_merge_due() {
+        if table.is_merge_due(limit) {
             self.heap_bytes -= table.list_bytes();
             let (before, after) = table.merge();
             self.heap_bytes = self.heap_bytes + table.list_bytes() + after - before;
@@ -214,12 +227,12 @@ impl Slot {
         (self.more.capacity() * size_of::<Segment>()) as u64
     }
 
-    fn is_split_due(&self, inserts: usize) -> bool {
-        self.len as usize + inserts > self.segment_count() * SEGMENT_LEN
+    fn is_split_due(&self, inserts: usize, segment_len: usize) -> bool {
+        self.len as usize + inserts > self.segment_count() * segment_len
     }
 
-    fn is_merge_due(&self) -> bool {
-        !self.more.is_empty() && (self.len as usize) < self.more.len() * SEGMENT_LEN / 2
+    fn is_merge_due(&self, segment_len: usize) -> bool {
+        !self.more.is_empty() && (self.len as usize) < self.more.len() * segment_len / 2
     }
 
     /// About what a split takes: its half of the entries, and a place in the list.

@@ -7,7 +7,7 @@
 //! Counters ─┬─ Index   a table a slot: hash → chunk of tags → cell            index.rs, segment.rs
 //!           ├─ Cells   packed cells in blocks of 16 KiB: key, value, expiry    cells.rs, cell.rs
 //!           ├─ Watched the keys that transactions watch                        watch.rs
-//!           └─ Changes what the journal will write, if there is one            journal::changes
+//!           └─ Recorder what the journal will write, if there is one           record.rs, journal::changes
 //! ```
 //!
 //! A lookup reads a slot's header, one chunk and one cell. Every counter has one cell and one index entry, and nothing
@@ -21,6 +21,7 @@ mod hash;
 mod index;
 mod op;
 mod prefetch;
+mod record;
 mod scan;
 mod segment;
 mod watch;
@@ -33,11 +34,10 @@ use cells::{CellRef, Cells, Moved, Round, Step};
 pub use hash::Seed;
 use index::{Index, Place};
 pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
-pub(crate) use prefetch::prefetch;
 pub use scan::cursor_slot;
 use watch::Watched;
 
-use crate::journal::changes::Changes;
+use crate::journal::changes::Recorder;
 
 /// Counters of what happened to the counters, as `INFO stats` shows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Counters {
     cells: Cells,
     watched: Watched,
     /// What is told of every change that is not the clock's: whoever replays the changes expires what has expired.
-    changes: Changes,
+    recorder: Option<Box<Recorder>>,
     seed: Seed,
     /// New counters need [`Counters::bytes`] to be below this, and to stay at or below it.
     bytes_max: u64,
@@ -98,7 +98,7 @@ impl Counters {
             index: Index::new(slots),
             cells: Cells::default(),
             watched: Watched::default(),
-            changes: Changes::default(),
+            recorder: None,
             seed: Seed::of_process(),
             bytes_max: u64::MAX,
             round: Round::default(),
@@ -111,16 +111,6 @@ impl Counters {
     /// Growth takes from it and shrinking gives back. Existing counters still count past it.
     pub fn set_room(&mut self, room_bytes: u64) {
         self.bytes_max = self.bytes().saturating_add(room_bytes);
-    }
-
-    /// Where changes are recorded.
-    pub fn changes(&self) -> &Changes {
-        &self.changes
-    }
-
-    /// Where changes are recorded.
-    pub fn changes_mut(&mut self) -> &mut Changes {
-        &mut self.changes
     }
 
     /// How many counters there are, expired ones that nothing has touched yet included.
@@ -167,17 +157,18 @@ impl Counters {
     #[inline]
     pub fn prefetch_chunk(&self, slot: u16, hash: u64) {
         self.index.prefetch_chunk(slot, hash);
-        self.changes.prefetch_entry(hash);
     }
 
     /// Look a key up, as far as can be told without its bytes, and ask for its cell: for
     /// [`apply_at`](Counters::apply_at) in the same [`epoch`](Counters::epoch).
-    #[inline]
+    #[inline(always)]
     pub fn look_up(&self, slot: u16, hash: u64) -> Hint {
-        self.changes.prefetch_record(hash);
         let cell = self.index.first_with_tag(slot, hash);
         if cell != CellRef::NONE {
             self.cells.prefetch(cell);
+            if self.recorder.is_some() {
+                self.cells.prefetch_marks(cell);
+            }
         }
         Hint(cell)
     }
@@ -196,10 +187,13 @@ impl Counters {
             index.find(key.slot, key.hash, |cell| cell::has_key(cells.get(cell), bytes)).is_some()
         });
         self.epoch += 1;
+        self.make_records(usize::MAX);
         self.index = Index::new(self.index.slots());
         self.cells = Cells::default();
         self.round = Round::default();
-        self.changes.flush();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
     }
 
     /// A counter's state.
@@ -212,7 +206,7 @@ impl Counters {
     pub fn take(&mut self, key: Key<'_>, now_ms: i64) -> Option<Entry> {
         let found = self.find_live(key, now_ms)?;
         let entry = self.entry_of(found);
-        self.delete(key, found);
+        self.delete(found);
         Some(entry)
     }
 
@@ -238,8 +232,9 @@ impl Counters {
                 Step::End => break,
                 Step::Expired(cell) => {
                     self.watched.touch(cell::key(self.cells.get(cell)));
-                    let place = self.place_of(cell, cell);
-                    self.remove(Found { place, cell });
+                    let found = Found { place: self.place_of(cell, cell), cell };
+                    self.note_expired(found);
+                    self.remove(found);
                     removed_count += 1;
                 }
             }
@@ -288,6 +283,7 @@ impl Counters {
     fn expire(&mut self, key: Key<'_>, found: Found) {
         self.stats.expired += 1;
         self.watched.touch(key.bytes);
+        self.note_expired(found);
         self.remove(found);
     }
 
@@ -309,22 +305,23 @@ impl Counters {
         let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.insert(key.slot, key.hash, cell, &self.cells, self.seed);
         self.watched.touch(key.bytes);
-        self.changes.put(key, entry);
+        self.note_change(cell);
         Ok(())
     }
 
     /// Write a counter's state: in place, or in another cell where its shape changes.
     #[inline]
     fn update(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
+        self.settle(found.cell);
         if cell::set_entry(self.cells.get_mut(found.cell), entry) {
             if entry.expires_at_ms.is_some() {
                 self.cells.note_expiry(found.cell);
             }
+            self.note_change(found.cell);
         } else {
             self.reshape(key, found, entry)?;
         }
         self.watched.touch(key.bytes);
-        self.changes.put(key, entry);
         Ok(())
     }
 
@@ -333,15 +330,18 @@ impl Counters {
         let cell = self.cells.push(Shape::of(key.bytes.len(), entry), key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.set(found.place, cell);
         self.epoch += 1;
+        self.note_leaving(found.cell);
+        self.note_change(cell);
+        // The new cell is of another class, so it is not the one that moves.
         let moved = self.cells.remove(found.cell);
         self.follow(moved);
         Ok(())
     }
 
     /// Remove a counter for good; watchers and the journal see it.
-    fn delete(&mut self, key: Key<'_>, found: Found) {
-        self.watched.touch(key.bytes);
-        self.changes.delete(key);
+    fn delete(&mut self, found: Found) {
+        self.watched.touch(cell::key(self.cells.get(found.cell)));
+        self.note_delete(found);
         self.remove(found);
     }
 

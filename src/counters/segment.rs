@@ -7,6 +7,7 @@
 
 use super::cells::CellRef;
 use super::prefetch::prefetch;
+use crate::lanes;
 
 const CHUNK_ENTRIES: usize = 10;
 /// Entries a chunk on average, at most: beyond it searches grow long.
@@ -17,7 +18,7 @@ const ALLOCATION_BYTES: usize = 16;
 const _: () = assert!(size_of::<Chunk>() == 64 && align_of::<Chunk>() == 64);
 const _: () = assert!(LOAD_MAX < CHUNK_ENTRIES);
 
-/// Its tags, and two counts, are lanes of 16 bits: three words that are compared with a tag as words, not one by one.
+/// Its tags, and two counts, are lanes of 16 bits: three words that are compared with a tag all at once.
 #[derive(Clone)]
 #[repr(C, align(64))]
 struct Chunk {
@@ -35,32 +36,8 @@ const LEN_LANE: usize = CHUNK_ENTRIES + 1;
 
 const _: () = assert!(LEN_LANE < LANE_WORDS * LANES_PER_WORD);
 
-/// A one in each lane of a word.
-const LANE_ONES: u64 = 0x0001_0001_0001_0001;
-
 /// The bits of [`Chunk::with_tag`] that stand for tags, not for the two counts.
-const TAG_BITS: u64 = {
-    let (mut bits, mut i) = (0, 0);
-    while i < CHUNK_ENTRIES {
-        bits |= 1 << ((i % LANES_PER_WORD) * LANE_BITS + i / LANES_PER_WORD);
-        i += 1;
-    }
-    bits
-};
-
-/// The entry that a bit of [`Chunk::with_tag`] stands for.
-#[inline]
-fn entry_of(bit: u32) -> usize {
-    let bit = bit as usize;
-    (bit % LANE_BITS) * LANES_PER_WORD + bit / LANE_BITS % LANES_PER_WORD
-}
-
-/// The highest bit of each lane that is zero, and nothing else.
-#[inline]
-fn zero_lanes(word: u64) -> u64 {
-    const LOW: u64 = LANE_ONES * 0x7FFF;
-    !(((word & LOW) + LOW) | word | LOW)
-}
+const TAG_BITS: u32 = (1 << CHUNK_ENTRIES) - 1;
 
 impl Chunk {
     const EMPTY: Chunk = Chunk { lanes: [0; LANE_WORDS], cells: [CellRef::NONE; CHUNK_ENTRIES] };
@@ -86,12 +63,10 @@ impl Chunk {
         self.lane(PASSED_LANE)
     }
 
-    /// The places that have the tag: a bit for each, see [`entry_of`]. One that is not in use names no cell.
+    /// The places that have the tag: a bit for each. One that is not in use names no cell.
     #[inline]
-    fn with_tag(&self, tag: u16) -> u64 {
-        let all = u64::from(tag) * LANE_ONES;
-        let [a, b, c] = self.lanes.map(|word| zero_lanes(word ^ all) >> (LANE_BITS - 1));
-        (a | b << 1 | c << 2) & TAG_BITS
+    fn with_tag(&self, tag: u16) -> u32 {
+        lanes::equal(self.lanes, tag) & TAG_BITS
     }
 
     fn is_full(&self) -> bool {
@@ -156,7 +131,7 @@ impl Segment {
             let chunk = &self.chunks[at];
             let mut found = chunk.with_tag(tag);
             while found != 0 {
-                let i = entry_of(found.trailing_zeros());
+                let i = found.trailing_zeros() as usize;
                 let cell = chunk.cells[i];
                 if cell != CellRef::NONE && is(cell) {
                     return Some((Spot { chunk: at as u32, i: i as u8 }, cell));
@@ -185,7 +160,7 @@ impl Segment {
         let Some(chunk) = self.chunks.get(self.home(tag)) else { return CellRef::NONE };
         match chunk.with_tag(tag) {
             0 => CellRef::NONE,
-            found => chunk.cells[entry_of(found.trailing_zeros())],
+            found => chunk.cells[found.trailing_zeros() as usize],
         }
     }
 
@@ -245,10 +220,10 @@ impl Segment {
         if chunk + 1 == self.chunks.len() { 0 } else { chunk + 1 }
     }
 
-    /// Growth by sixteenths, so that little stays unused.
+    /// Growth by quarters: each moves all entries, so it is a few moves an insertion, and little stays unused.
     fn chunks_for_insert(&self) -> usize {
         let chunk_count = self.chunks.len();
-        if self.len() < chunk_count * LOAD_MAX { chunk_count } else { chunk_count + (chunk_count / 16).max(1) }
+        if self.len() < chunk_count * LOAD_MAX { chunk_count } else { chunk_count + (chunk_count / 4).max(1) }
     }
 
     fn place(&mut self, tag: u16, cell: CellRef) {

@@ -1,18 +1,18 @@
 //! What has changed since the last flush: the frame that is being filled, one record for each counter.
 //!
-//! Pure, and of a fixed size. A counter that moves again has its record overwritten in place, so a hot one costs one
-//! record a flush. While a frame is written the next one fills; who would overfill it must wait, so [`Recorder::has_room`]
-//! comes before every operation. The index from keys to records is cleared by counting generations, not by writing.
+//! Pure, and of a fixed size. The counters mark who has changed, and the recorder keeps room for the records of these:
+//! their records are made when the frame has ended, so a counter that moved 10,000 times costs one record, and each
+//! move no more than a look at its mark. Deletions and flushes are recorded as they happen. While a frame is completed and
+//! written the next one fills; who would overfill it must wait, so [`Recorder::has_room`] comes before every operation.
 //!
-//! Expiry is no change: a put says when its counter expires, and whoever replays it looks at the clock.
+//! Within a frame the last record of a key wins: a counter that was deleted and made again has its put behind the deletion.
+//! Expiry is no change: a put says when its counter expires, and whoever replays it looks at the clock. Only where the put
+//! that says so has not been made is the counter deleted instead.
 
 use super::frame::{self, FRAME_HEADER_BYTES, LINK_BYTES, Link};
-use super::record::{self, HEAD_BYTES, Kind, RECORD_BYTES_MAX};
-use crate::counters::{Entry, Key, prefetch};
-use crate::limits::{
-    JOURNAL_BUFFER_BYTES, JOURNAL_INDEX_ENTRY_COUNT, JOURNAL_RECORD_COUNT_MAX, SHARD_COUNT_MAX,
-    TRANSACTION_RECORD_BYTES_MAX, TRANSACTION_RECORD_COUNT_MAX, WINDOW_ITEM_COUNT_MAX,
-};
+use super::record::{self, Kind, RECORD_BYTES_MAX};
+use crate::counters::Entry;
+use crate::limits::{JOURNAL_BUFFER_BYTES, SHARD_COUNT_MAX, TRANSACTION_RECORD_BYTES_MAX, WINDOW_ITEM_COUNT_MAX};
 
 /// Kept for the links of a frame: one to every other shard.
 const LINKS_BYTES_MAX: usize = SHARD_COUNT_MAX * LINK_BYTES;
@@ -20,37 +20,27 @@ const LINKS_BYTES_MAX: usize = SHARD_COUNT_MAX * LINK_BYTES;
 /// Where records end at the latest.
 const RECORDS_END: usize = JOURNAL_BUFFER_BYTES - LINKS_BYTES_MAX;
 
+/// From here on a frame is nearly full: what all workers may execute before it is ended still fits behind it.
+const NEARLY_FULL: usize = RECORDS_END / 8 * 7;
+
 const NO_ENTRY: Entry = Entry { value: 0, expires_at_ms: None };
 
-/// An entry of the index: the generation that it belongs to, some more bits of the hash, and where the record begins.
-const OFFSET_BITS: u32 = 24;
-const GENERATION_BITS: u32 = 16;
-const TAG_SHIFT: u32 = OFFSET_BITS + GENERATION_BITS;
-const NO_OFFSET: u64 = !((1 << OFFSET_BITS) - 1);
-
-const _: () = assert!(JOURNAL_BUFFER_BYTES <= 1 << OFFSET_BITS);
-const _: () = assert!(JOURNAL_INDEX_ENTRY_COUNT.is_power_of_two());
-
-/// So much must fit before something is executed.
+/// So many bytes must fit before something is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     bytes: usize,
-    record_count: usize,
 }
 
 impl Room {
     /// For a window or a batch of the mesh.
-    pub const WINDOW: Room =
-        Room { bytes: WINDOW_ITEM_COUNT_MAX * RECORD_BYTES_MAX, record_count: WINDOW_ITEM_COUNT_MAX };
+    pub const WINDOW: Room = Room { bytes: WINDOW_ITEM_COUNT_MAX * RECORD_BYTES_MAX };
     /// For a whole transaction, whose changes must not be divided between two frames.
-    pub const TRANSACTION: Room =
-        Room { bytes: TRANSACTION_RECORD_BYTES_MAX, record_count: TRANSACTION_RECORD_COUNT_MAX };
+    pub const TRANSACTION: Room = Room { bytes: TRANSACTION_RECORD_BYTES_MAX };
 }
 
 // An empty frame has room for the largest transaction, and so has one that a few windows have gone into.
 const _: () = assert!(FRAME_HEADER_BYTES + Room::TRANSACTION.bytes + 4 * Room::WINDOW.bytes <= RECORDS_END);
-const _: () = assert!(TRANSACTION_RECORD_COUNT_MAX + 4 * WINDOW_ITEM_COUNT_MAX <= JOURNAL_RECORD_COUNT_MAX);
-const _: () = assert!(JOURNAL_RECORD_COUNT_MAX < JOURNAL_INDEX_ENTRY_COUNT);
+const _: () = assert!(NEARLY_FULL + Room::WINDOW.bytes <= RECORDS_END);
 
 /// A frame that is ready to be sealed and written. Its bytes come back with [`Recorder::give_back`].
 #[derive(Debug)]
@@ -63,85 +53,129 @@ pub struct Filled {
     pub sequence: u64,
     /// How many links there are.
     pub link_count: u16,
-    /// How many records there are.
-    pub record_count: usize,
+}
+
+/// What there is to write.
+#[derive(Debug)]
+pub enum Taken {
+    /// Nothing, or the frame before has not come back.
+    Nothing,
+    /// A frame has ended, and some of its records are to be made still.
+    Unfinished,
+    /// A frame.
+    Frame(Filled),
+}
+
+/// A frame before all of its records are made.
+struct Draft {
+    sequence: u64,
+    bytes: Vec<u8>,
+    end: usize,
+    /// Counters that have its mark, and bytes of the records that will be made of them.
+    due_count: usize,
+    due_bytes: usize,
+    links: Vec<Link>,
+    /// Another transaction's frame refers to this one: it is written even if it is empty.
+    linked: bool,
+}
+
+impl Draft {
+    fn new(sequence: u64, bytes: Vec<u8>, links: Vec<Link>) -> Draft {
+        Draft { sequence, bytes, end: FRAME_HEADER_BYTES, due_count: 0, due_bytes: 0, links, linked: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.end == FRAME_HEADER_BYTES && self.due_count == 0 && !self.linked
+    }
+
+    /// Where its records will end.
+    #[inline]
+    fn filled_bytes(&self) -> usize {
+        self.end + self.due_bytes
+    }
+
+    fn push(&mut self, kind: Kind, key: &[u8], entry: Entry) {
+        let record_bytes = kind.record_bytes(key.len());
+        assert!(self.filled_bytes() + record_bytes <= RECORDS_END, "there was room before the operation was executed");
+        self.end += record::write(&mut self.bytes[self.end..], kind, key, entry);
+    }
+
+    fn expect_no_put(&mut self, kind: Kind, key_bytes: usize) {
+        assert!(self.due_count > 0, "a record was expected");
+        self.due_count -= 1;
+        self.due_bytes -= kind.record_bytes(key_bytes);
+    }
 }
 
 /// The recorder of one shard's changes.
 pub struct Recorder {
-    bytes: Vec<u8>,
-    end: usize,
-    record_count: usize,
+    filling: Draft,
+    /// The frame before, while some of its records are to be made.
+    ended: Option<Draft>,
     change_count: u64,
-    sequence: u64,
-    links: Vec<Link>,
-    /// Another transaction's frame refers to this one: it is written even if it is empty.
-    linked: bool,
-    index: Box<[u64]>,
-    generation: u64,
     spare: Option<Vec<u8>>,
+    spare_links: Vec<Link>,
 }
 
 impl Recorder {
     /// Bytes that one takes.
-    pub const BYTES: usize = 2 * JOURNAL_BUFFER_BYTES + JOURNAL_INDEX_ENTRY_COUNT * size_of::<u64>();
+    pub const BYTES: usize = 2 * JOURNAL_BUFFER_BYTES;
 
     /// One whose first frame has this number.
     pub fn new(sequence: u64) -> Recorder {
         // Ones, not zeros: zeroed pages would not be there before they are written to.
         let buffer = || vec![1; JOURNAL_BUFFER_BYTES];
+        let links = || Vec::with_capacity(SHARD_COUNT_MAX);
         Recorder {
-            bytes: buffer(),
-            end: FRAME_HEADER_BYTES,
-            record_count: 0,
+            filling: Draft::new(sequence, buffer(), links()),
+            ended: None,
             change_count: 0,
-            sequence,
-            links: Vec::with_capacity(SHARD_COUNT_MAX),
-            linked: false,
-            // Of a generation that is never current.
-            index: vec![NO_OFFSET; JOURNAL_INDEX_ENTRY_COUNT].into_boxed_slice(),
-            generation: 0,
             spare: Some(buffer()),
+            spare_links: links(),
         }
     }
 
     /// Whether so much fits into the frame that is being filled.
     #[inline]
     pub fn has_room(&self, room: Room) -> bool {
-        self.end + room.bytes <= RECORDS_END && self.record_count + room.record_count <= JOURNAL_RECORD_COUNT_MAX
+        self.filling.filled_bytes() + room.bytes <= RECORDS_END
     }
 
-    /// Whether the frame is half full: it should be written soon.
+    /// Whether the frame is nearly full: it should be ended soon. Not sooner than that, so that a counter that moves again
+    /// costs nothing more.
     pub fn is_filling_up(&self) -> bool {
-        self.end > RECORDS_END / 2 || self.record_count > JOURNAL_RECORD_COUNT_MAX / 2
+        self.filling.filled_bytes() > NEARLY_FULL
+    }
+
+    /// Whether records are made too slowly: all are to be made when the next frame is half full, so that the other half is
+    /// time for writing.
+    pub fn is_behind(&self) -> bool {
+        let room_bytes = NEARLY_FULL.saturating_sub(2 * self.filling.filled_bytes());
+        self.ended.as_ref().is_some_and(|ended| ended.due_bytes > room_bytes)
     }
 
     /// The number of the frame that is being filled.
     #[inline]
     pub fn sequence(&self) -> u64 {
-        self.sequence
+        self.filling.sequence
+    }
+
+    /// The number of the frame that has ended and of which records are to be made still.
+    #[inline]
+    pub fn ended_sequence(&self) -> Option<u64> {
+        self.ended.as_ref().map(|draft| draft.sequence)
     }
 
     /// The last frame that has something in it; all that was recorded so far is in it or in those before.
     #[inline]
     pub fn last_sequence(&self) -> u64 {
-        if self.is_empty() { self.sequence - 1 } else { self.sequence }
+        if self.filling.is_empty() { self.filling.sequence - 1 } else { self.filling.sequence }
     }
 
-    /// Whether there is nothing to write.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.record_count == 0 && !self.linked
-    }
-
-    /// Bytes of the frame so far; 0 while there is nothing to write.
+    /// Bytes of the frame that is being filled and of one that has ended; 0 while there is nothing to write.
     pub fn filled_bytes(&self) -> usize {
-        if self.is_empty() { 0 } else { self.end }
-    }
-
-    /// How many records the frame has so far.
-    pub fn record_count(&self) -> usize {
-        self.record_count
+        let drafts = self.ended.iter().chain((!self.filling.is_empty()).then_some(&self.filling));
+        drafts.map(Draft::filled_bytes).sum()
     }
 
     /// How many changes there have been.
@@ -150,92 +184,96 @@ impl Recorder {
         self.change_count
     }
 
-    /// A counter has this state.
+    /// There has been one more.
     #[inline]
-    pub fn put(&mut self, key: Key<'_>, entry: Entry) {
+    pub fn count_change(&mut self) {
         self.change_count += 1;
-        let kind = Kind::of(entry);
-        let place = self.find(key);
-        if let Some(start) = place.start
-            && self.bytes[start] == kind as u8
-        {
-            let tail = start + HEAD_BYTES + key.bytes.len();
-            return record::write_tail(&mut self.bytes[tail..], kind, entry);
-        }
-        self.push(kind, key, entry, place.index);
     }
 
-    /// A counter is gone.
-    pub fn delete(&mut self, key: Key<'_>) {
-        self.change_count += 1;
-        let place = self.find(key);
-        if place.start.is_none_or(|start| self.bytes[start] != Kind::Delete as u8) {
-            self.push(Kind::Delete, key, NO_ENTRY, place.index);
-        }
+    /// A counter has got the mark of the frame that is being filled.
+    #[inline]
+    pub fn expect_put(&mut self, key_bytes: usize, expiring: bool) {
+        let record_bytes = Kind::of_put(expiring).record_bytes(key_bytes);
+        assert!(self.has_room(Room { bytes: record_bytes }), "there was room before the operation was executed");
+        self.filling.due_count += 1;
+        self.filling.due_bytes += record_bytes;
     }
 
-    /// All counters are gone: what the frame says of any before is void.
+    /// A counter has lost the mark of the frame that is being filled.
+    pub fn expect_no_put(&mut self, key_bytes: usize, expiring: bool) {
+        self.filling.expect_no_put(Kind::of_put(expiring), key_bytes);
+    }
+
+    /// Whether there are counters with this frame's mark.
+    pub fn expects_puts(&self, frame: u64) -> bool {
+        self.draft(frame).due_count > 0
+    }
+
+    /// Make the record of a counter that has just lost a frame's mark.
+    pub fn put(&mut self, frame: u64, key: &[u8], entry: Entry) {
+        let kind = Kind::of_put(entry.expires_at_ms.is_some());
+        let draft = match &mut self.ended {
+            Some(ended) if ended.sequence == frame => ended,
+            _ => &mut self.filling,
+        };
+        assert_eq!(draft.sequence, frame);
+        draft.expect_no_put(kind, key.len());
+        draft.push(kind, key, entry);
+    }
+
+    /// A counter is gone, and has not the mark of the frame that is being filled.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.filling.push(Kind::Delete, key, NO_ENTRY);
+    }
+
+    /// All counters are gone, and all marks: what the frame that is being filled says of any before is void. One that has
+    /// ended is complete.
     pub fn flush(&mut self) {
+        assert!(self.ended.as_ref().is_none_or(|ended| ended.due_count == 0), "its records were made before");
         self.change_count += 1;
-        self.end = FRAME_HEADER_BYTES;
-        self.record_count = 0;
-        self.forget_index();
-        self.end += record::write(&mut self.bytes[self.end..], Kind::Flush, b"", NO_ENTRY);
-        self.record_count = 1;
+        self.filling.end = FRAME_HEADER_BYTES;
+        self.filling.due_count = 0;
+        self.filling.due_bytes = 0;
+        self.filling.push(Kind::Flush, b"", NO_ENTRY);
     }
 
-    /// Ask for the first that recording a change of a key with this hash will read.
-    #[inline]
-    fn prefetch_entry(&self, hash: u64) {
-        prefetch(&self.index[home(hash)]);
-    }
-
-    /// Ask for the second, which reads the first.
-    #[inline]
-    fn prefetch_record(&self, hash: u64) {
-        let entry = self.index[home(hash)];
-        // An entry of another generation names bytes too, which may as well be asked for.
-        if let Some(record) = self.bytes.get((entry & !NO_OFFSET) as usize) {
-            prefetch(record);
-        }
-    }
-
-    /// The frame belongs to a transaction that changed other shards too: it counts only together with these of theirs.
+    /// The frame that is being filled belongs to a transaction that changed other shards too: it counts only together with
+    /// these of theirs.
     pub fn link(&mut self, links: impl Iterator<Item = Link>) {
-        self.linked = true;
+        let Draft { links: known_links, linked, .. } = &mut self.filling;
+        *linked = true;
         for link in links {
-            match self.links.iter_mut().find(|known| known.shard == link.shard) {
+            match known_links.iter_mut().find(|known| known.shard == link.shard) {
                 Some(known) => known.sequence = known.sequence.max(link.sequence),
-                None => self.links.push(link),
+                None => known_links.push(link),
             }
         }
-        assert!(self.links.len() <= SHARD_COUNT_MAX);
+        assert!(known_links.len() <= SHARD_COUNT_MAX);
     }
 
-    /// End the frame and begin the next one. `None` when it is empty, or when the one before has not come back.
-    pub fn take(&mut self) -> Option<Filled> {
-        if self.is_empty() {
-            return None;
+    /// End the frame that is being filled and begin the next one, unless it is empty, or the one before is not written.
+    pub fn end_frame(&mut self) {
+        if self.ended.is_some() || self.filling.is_empty() {
+            return;
         }
-        let next = self.spare.take()?;
-        let link_count = self.links.len() as u16;
-        for link in self.links.drain(..) {
-            frame::write_link(&mut self.bytes[self.end..], link);
-            self.end += LINK_BYTES;
-        }
-        let filled = Filled {
-            bytes: std::mem::replace(&mut self.bytes, next),
-            len: self.end,
-            sequence: self.sequence,
-            link_count,
-            record_count: self.record_count,
+        let Some(bytes) = self.spare.take() else { return };
+        let next = Draft::new(self.filling.sequence + 1, bytes, std::mem::take(&mut self.spare_links));
+        self.ended = Some(std::mem::replace(&mut self.filling, next));
+    }
+
+    /// The frame that has ended, if all of its records are made.
+    pub fn take(&mut self) -> Taken {
+        let Some(draft) = self.ended.take_if(|draft| draft.due_count == 0) else {
+            return if self.ended.is_some() { Taken::Unfinished } else { Taken::Nothing };
         };
-        self.end = FRAME_HEADER_BYTES;
-        self.record_count = 0;
-        self.linked = false;
-        self.sequence += 1;
-        self.forget_index();
-        Some(filled)
+        let Draft { sequence, mut bytes, end, mut links, .. } = draft;
+        let (link_count, mut len) = (links.len() as u16, end);
+        for link in links.drain(..) {
+            frame::write_link(&mut bytes[len..], link);
+            len += LINK_BYTES;
+        }
+        self.spare_links = links;
+        Taken::Frame(Filled { bytes, len, sequence, link_count })
     }
 
     /// A frame has been written: its bytes can be filled again.
@@ -244,126 +282,8 @@ impl Recorder {
         self.spare = Some(bytes);
     }
 
-    fn forget_index(&mut self) {
-        self.generation = (self.generation + 1) % ((1 << GENERATION_BITS) - 1);
-        if self.generation == 0 {
-            self.index.fill(NO_OFFSET);
-        }
-    }
-
-    /// Where the index has the key's last record, or could have it.
-    #[inline]
-    fn find(&self, key: Key<'_>) -> IndexPlace {
-        let wanted = self.index_entry(key.hash, 0);
-        let mut index = home(key.hash);
-        loop {
-            let entry = self.index[index];
-            if (entry >> OFFSET_BITS) & ((1 << GENERATION_BITS) - 1) != self.generation {
-                return IndexPlace { index, start: None };
-            }
-            let start = (entry & !NO_OFFSET) as usize;
-            if entry & NO_OFFSET == wanted && self.is_key_at(start, key.bytes) {
-                return IndexPlace { index, start: Some(start) };
-            }
-            index = (index + 1) & (JOURNAL_INDEX_ENTRY_COUNT - 1);
-        }
-    }
-
-    #[inline]
-    fn is_key_at(&self, start: usize, key: &[u8]) -> bool {
-        let record = &self.bytes[start..];
-        usize::from(u16::from_le_bytes([record[1], record[2]])) == key.len() && record[HEAD_BYTES..].starts_with(key)
-    }
-
-    fn push(&mut self, kind: Kind, key: Key<'_>, entry: Entry, index: usize) {
-        let fits = self.end + RECORD_BYTES_MAX <= RECORDS_END && self.record_count < JOURNAL_RECORD_COUNT_MAX;
-        assert!(fits, "there was room before the operation was executed");
-        self.index[index] = self.index_entry(key.hash, self.end as u64);
-        self.end += record::write(&mut self.bytes[self.end..], kind, key.bytes, entry);
-        self.record_count += 1;
-    }
-
-    #[inline]
-    fn index_entry(&self, hash: u64, offset: u64) -> u64 {
-        (hash >> TAG_SHIFT << TAG_SHIFT) | (self.generation << OFFSET_BITS) | offset
-    }
-}
-
-struct IndexPlace {
-    index: usize,
-    /// Where the record begins.
-    start: Option<usize>,
-}
-
-#[inline]
-fn home(hash: u64) -> usize {
-    hash as usize & (JOURNAL_INDEX_ENTRY_COUNT - 1)
-}
-
-/// A recorder, or none: what the counters tell of their changes to.
-#[derive(Default)]
-pub struct Changes(Option<Box<Recorder>>);
-
-impl Changes {
-    /// Record from now on.
-    pub fn start(&mut self, recorder: Box<Recorder>) {
-        self.0 = Some(recorder);
-    }
-
-    /// Record no more.
-    pub fn stop(&mut self) -> Option<Box<Recorder>> {
-        self.0.take()
-    }
-
-    /// The recorder.
-    #[inline]
-    pub fn recorder(&self) -> Option<&Recorder> {
-        self.0.as_deref()
-    }
-
-    /// The recorder.
-    #[inline]
-    pub fn recorder_mut(&mut self) -> Option<&mut Recorder> {
-        self.0.as_deref_mut()
-    }
-
-    /// See [`Recorder::put`].
-    #[inline]
-    pub fn put(&mut self, key: Key<'_>, entry: Entry) {
-        if let Some(recorder) = &mut self.0 {
-            recorder.put(key, entry);
-        }
-    }
-
-    /// See [`Recorder::delete`].
-    #[inline]
-    pub fn delete(&mut self, key: Key<'_>) {
-        if let Some(recorder) = &mut self.0 {
-            recorder.delete(key);
-        }
-    }
-
-    /// See [`Recorder::flush`].
-    pub fn flush(&mut self) {
-        if let Some(recorder) = &mut self.0 {
-            recorder.flush();
-        }
-    }
-
-    /// Ask for the first that recording a change of a key with this hash will read.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        if let Some(recorder) = &self.0 {
-            recorder.prefetch_entry(hash);
-        }
-    }
-
-    /// Ask for the second, which reads the first.
-    #[inline]
-    pub fn prefetch_record(&self, hash: u64) {
-        if let Some(recorder) = &self.0 {
-            recorder.prefetch_record(hash);
-        }
+    fn draft(&self, frame: u64) -> &Draft {
+        self.ended.iter().chain([&self.filling]).find(|draft| draft.sequence == frame).expect("a frame under way")
     }
 }
 
@@ -374,9 +294,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::counters::Seed;
+    use crate::counters::{Counters, Key, Seed};
     use crate::journal::frame::Head;
     use crate::journal::record::Record;
+
+    type State = BTreeMap<Vec<u8>, Entry>;
 
     fn key(bytes: &[u8]) -> Key<'_> {
         Seed::of_process().key(bytes)
@@ -386,8 +308,26 @@ mod tests {
         Entry { value, expires_at_ms }
     }
 
+    fn recording(sequence: u64) -> Counters {
+        let mut counters = Counters::new(0..16_384);
+        counters.start_recording(Box::new(Recorder::new(sequence)));
+        counters
+    }
+
+    fn recorder(counters: &mut Counters) -> &mut Recorder {
+        counters.recorder_mut().expect("it records")
+    }
+
+    fn frame_of(counters: &mut Counters) -> Option<Filled> {
+        match counters.take_frame(usize::MAX) {
+            Taken::Frame(filled) => Some(filled),
+            Taken::Nothing => None,
+            Taken::Unfinished => panic!("all records were made"),
+        }
+    }
+
     /// What replaying a frame makes of a state.
-    fn replay(filled: &mut Filled, state: &mut BTreeMap<Vec<u8>, Entry>) -> Vec<Link> {
+    fn replay(filled: &mut Filled, state: &mut State) -> (usize, Vec<Link>) {
         let head = Head::changes(7, filled.sequence, 0, filled.link_count);
         frame::seal(&mut filled.bytes[..filled.len], head);
         let frame = frame::parse(&filled.bytes[..filled.len]).expect("it was just sealed");
@@ -402,99 +342,128 @@ mod tests {
                 Record::Flush => state.clear(),
             }
         }
-        frame.links().collect()
+        (frame.records().count(), frame.links().collect())
+    }
+
+    fn live(state: &State, now_ms: i64) -> State {
+        let is_live = |entry: &Entry| entry.expires_at_ms.is_none_or(|at_ms| at_ms >= now_ms);
+        state.iter().filter(|(_, entry)| is_live(entry)).map(|(key, entry)| (key.clone(), *entry)).collect()
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
-        fn the_frames_say_what_the_changes_were(
-            steps in prop::collection::vec((0u8..12, 0u8..40, any::<i64>(), prop::option::of(any::<i64>())), 1..400),
+        fn a_frame_is_the_state_when_it_ended(
+            steps in prop::collection::vec((0u8..16, 0u8..60, any::<i64>(), prop::option::of(1i64..30)), 1..600),
+            shift in 0u32..64,
         ) {
-            let mut recorder = Recorder::new(1);
-            let (mut state, mut replayed) = (BTreeMap::new(), BTreeMap::new());
-            for (what, name, value, expires_at_ms) in steps {
+            let mut counters = recording(1);
+            let (mut state, mut replayed) = (State::new(), State::new());
+            // The frame that has ended: what the state was, and when.
+            let mut ended: Option<(State, i64)> = None;
+            let mut now_ms = 0;
+            for (what, name, value, left_ms) in steps {
                 let name = vec![name; usize::from(name)];
                 match what {
                     0 => {
                         state.clear();
-                        recorder.flush();
+                        counters.flush(now_ms);
                     }
-                    1 => if let Some(mut filled) = recorder.take() {
-                        replay(&mut filled, &mut replayed);
-                        prop_assert_eq!(&replayed, &state);
-                        recorder.give_back(filled.bytes);
+                    1 => now_ms += 5,
+                    2 => {
+                        counters.sweep(now_ms, 10);
                     }
-                    2..5 => {
+                    3..6 => {
+                        if ended.is_none() {
+                            ended = Some((state.clone(), now_ms));
+                        }
+                        // Not all at once, so that counters change meanwhile.
+                        if let Taken::Frame(mut filled) = counters.take_frame(1) {
+                            let (state, ended_ms) = ended.take().expect("a frame that has ended");
+                            replay(&mut filled, &mut replayed);
+                            prop_assert_eq!(live(&replayed, ended_ms), live(&state, ended_ms));
+                            recorder(&mut counters).give_back(filled.bytes);
+                        } else if recorder(&mut counters).ended_sequence().is_none() {
+                            ended = None;
+                        }
+                    }
+                    6..9 => {
                         state.remove(&name);
-                        recorder.delete(key(&name));
+                        counters.take(key(&name), now_ms);
                     }
                     _ => {
-                        state.insert(name.clone(), entry(value, expires_at_ms));
-                        recorder.put(key(&name), entry(value, expires_at_ms));
+                        let entry = entry(value >> shift, left_ms.map(|left_ms| now_ms + left_ms));
+                        state.insert(name.clone(), entry);
+                        // One that has expired is seen to be gone.
+                        counters.entry(key(&name), now_ms);
+                        prop_assert!(counters.put(key(&name), entry).is_ok());
                     }
                 }
             }
-            if let Some(mut filled) = recorder.take() {
-                replay(&mut filled, &mut replayed);
+            let mut recorder = counters.stop_recording().expect("it records");
+            loop {
+                recorder.end_frame();
+                match recorder.take() {
+                    Taken::Frame(mut filled) => {
+                        replay(&mut filled, &mut replayed);
+                        recorder.give_back(filled.bytes);
+                    }
+                    Taken::Nothing => break,
+                    Taken::Unfinished => panic!("records were made when recording stopped"),
+                }
             }
-            prop_assert_eq!(replayed, state);
+            prop_assert_eq!(live(&replayed, now_ms), live(&state, now_ms));
         }
     }
 
     #[test]
     fn a_hot_counter_costs_one_record() {
-        let mut recorder = Recorder::new(5);
+        let mut counters = recording(5);
         for value in 0..10_000 {
-            recorder.put(key(b"views"), entry(value, None));
+            counters.put(key(b"views"), entry(value, None)).expect("there is room");
         }
-        assert_eq!((recorder.sequence(), recorder.last_sequence()), (5, 5));
-        let mut filled = recorder.take().expect("something was recorded");
-        assert_eq!((filled.record_count, filled.len, filled.sequence), (1, FRAME_HEADER_BYTES + 16, 5));
+        let recorder = recorder(&mut counters);
+        assert_eq!((recorder.sequence(), recorder.last_sequence(), recorder.change_count()), (5, 5, 10_000));
+        assert_eq!(recorder.filled_bytes(), FRAME_HEADER_BYTES + 16);
+        let mut filled = frame_of(&mut counters).expect("something was recorded");
+        assert_eq!((filled.len, filled.sequence), (FRAME_HEADER_BYTES + 16, 5));
         let mut state = BTreeMap::new();
-        replay(&mut filled, &mut state);
+        assert_eq!(replay(&mut filled, &mut state).0, 1);
         assert_eq!(state, BTreeMap::from([(b"views".to_vec(), entry(9_999, None))]));
-        assert!(recorder.take().is_none());
+        assert!(frame_of(&mut counters).is_none());
+        let recorder = counters.recorder().expect("it records");
         assert_eq!((recorder.sequence(), recorder.last_sequence()), (6, 5));
     }
 
     #[test]
     fn a_full_frame_says_so_and_the_next_one_waits_for_the_first() {
-        let mut recorder = Recorder::new(1);
+        let mut counters = recording(1);
         let mut count = 0u64;
-        while recorder.has_room(Room::WINDOW) {
+        while recorder(&mut counters).has_room(Room::WINDOW) {
             for _ in 0..WINDOW_ITEM_COUNT_MAX {
-                recorder.put(key(&count.to_le_bytes()), entry(1, None));
+                counters.put(key(&count.to_le_bytes()), entry(1, None)).expect("there is room");
                 count += 1;
             }
         }
-        assert!(recorder.is_filling_up() && recorder.record_count() as u64 == count);
-        let filled = recorder.take().expect("it is full");
-        assert!(recorder.has_room(Room::TRANSACTION));
-        recorder.put(key(b"next"), entry(1, None));
-        assert!(recorder.take().is_none(), "the spare is under way");
-        recorder.give_back(filled.bytes);
-        assert_eq!(recorder.take().map(|filled| filled.record_count), Some(1));
-    }
-
-    #[test]
-    fn generations_wrap_around() {
-        let mut recorder = Recorder::new(1);
-        for round in 0..70_000 {
-            recorder.put(key(b"a"), entry(round, None));
-            assert_eq!(recorder.record_count(), 1);
-            let filled = recorder.take().expect("something was recorded");
-            recorder.give_back(filled.bytes);
-        }
+        assert!(recorder(&mut counters).is_filling_up());
+        let mut filled = frame_of(&mut counters).expect("it is full");
+        assert_eq!(replay(&mut filled, &mut State::new()).0 as u64, count);
+        assert!(recorder(&mut counters).has_room(Room::TRANSACTION));
+        counters.put(key(b"next"), entry(1, None)).expect("there is room");
+        assert!(frame_of(&mut counters).is_none(), "the spare is under way");
+        recorder(&mut counters).give_back(filled.bytes);
+        let mut filled = frame_of(&mut counters).expect("it has ended");
+        assert_eq!(replay(&mut filled, &mut State::new()).0, 1);
     }
 
     #[test]
     fn a_linked_frame_is_written_even_when_it_is_empty() {
-        let mut recorder = Recorder::new(3);
-        recorder.link([Link { shard: 1, sequence: 9 }, Link { shard: 2, sequence: 4 }].into_iter());
-        recorder.link([Link { shard: 1, sequence: 8 }].into_iter());
-        let mut filled = recorder.take().expect("it is linked");
-        let links = replay(&mut filled, &mut BTreeMap::new());
+        let mut counters = recording(3);
+        let linked = recorder(&mut counters);
+        linked.link([Link { shard: 1, sequence: 9 }, Link { shard: 2, sequence: 4 }].into_iter());
+        linked.link([Link { shard: 1, sequence: 8 }].into_iter());
+        let mut filled = frame_of(&mut counters).expect("it is linked");
+        let (_, links) = replay(&mut filled, &mut BTreeMap::new());
         assert_eq!(links, [Link { shard: 1, sequence: 9 }, Link { shard: 2, sequence: 4 }]);
     }
 }

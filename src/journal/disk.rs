@@ -70,13 +70,25 @@ pub trait FilesMut: Files {
 /// Write all of `bytes[range]`.
 pub async fn write_all_at<F: DiskFile>(
     file: &F,
-    mut bytes: Vec<u8>,
+    bytes: Vec<u8>,
     range: Range<usize>,
     at: u64,
 ) -> (io::Result<()>, Vec<u8>) {
+    write_pieces_at(file, bytes, range, at, usize::MAX).await
+}
+
+/// The same, at most so many bytes at once.
+pub async fn write_pieces_at<F: DiskFile>(
+    file: &F,
+    mut bytes: Vec<u8>,
+    range: Range<usize>,
+    at: u64,
+    piece_bytes: usize,
+) -> (io::Result<()>, Vec<u8>) {
     let mut start = range.start;
     while start < range.end {
-        let (result, back) = file.write_at(bytes, start..range.end, at + (start - range.start) as u64).await;
+        let end = range.end.min(start.saturating_add(piece_bytes));
+        let (result, back) = file.write_at(bytes, start..end, at + (start - range.start) as u64).await;
         bytes = back;
         match result {
             Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), bytes),

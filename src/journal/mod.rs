@@ -1,7 +1,7 @@
 //! The durable log: nothing that was counted is lost.
 //!
 //! ```text
-//! counters → Recorder (one record a counter) → frame → Writer → segment files    changes.rs, writer.rs
+//! counters → marks → Recorder (one record a counter) → frame → Writer → files     changes.rs, writer.rs
 //!                                        snapshot files + manifest               snapshot.rs, manifest.rs
 //! start: examine → load                                                          recovery.rs, cut.rs
 //! without a server: a picture of the directory                                   picture.rs

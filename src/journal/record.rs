@@ -4,8 +4,8 @@
 //! kind 1 | key length 2 | key | value 8, of a put | expiry 8, of a put with one
 //! ```
 //!
-//! All numbers are little-endian. Values have a fixed width, so that a record is overwritten in place when its counter
-//! moves again before it is written. Replaying a record twice does no harm, and the last one of a key wins.
+//! All numbers are little-endian. Values have a fixed width, so that how long a record will be is known before its value
+//! is. Replaying a record twice does no harm, and the last one of a key wins.
 
 use crate::counters::Entry;
 use crate::limits::KEY_BYTES_MAX;
@@ -14,7 +14,7 @@ use crate::limits::KEY_BYTES_MAX;
 pub const RECORD_BYTES_MAX: usize = HEAD_BYTES + KEY_BYTES_MAX + VALUE_BYTES + EXPIRY_BYTES;
 
 /// Kind and key length.
-pub const HEAD_BYTES: usize = 3;
+const HEAD_BYTES: usize = 3;
 
 const VALUE_BYTES: usize = 8;
 const EXPIRY_BYTES: usize = 8;
@@ -36,13 +36,19 @@ pub enum Kind {
 impl Kind {
     /// The kind of a put.
     #[inline]
-    pub fn of(entry: Entry) -> Kind {
-        if entry.expires_at_ms.is_some() { Kind::PutExpiring } else { Kind::Put }
+    pub fn of_put(expiring: bool) -> Kind {
+        if expiring { Kind::PutExpiring } else { Kind::Put }
+    }
+
+    /// Bytes of a record.
+    #[inline]
+    pub fn record_bytes(self, key_bytes: usize) -> usize {
+        HEAD_BYTES + key_bytes + self.tail_bytes()
     }
 
     /// Bytes behind the key.
     #[inline]
-    pub fn tail_bytes(self) -> usize {
+    fn tail_bytes(self) -> usize {
         match self {
             Kind::Put => VALUE_BYTES,
             Kind::PutExpiring => VALUE_BYTES + EXPIRY_BYTES,
@@ -70,23 +76,18 @@ pub enum Record<'a> {
 #[inline]
 pub fn write(bytes: &mut [u8], kind: Kind, key: &[u8], entry: Entry) -> usize {
     assert!(key.len() <= KEY_BYTES_MAX);
-    let record = &mut bytes[..HEAD_BYTES + key.len() + kind.tail_bytes()];
+    let record = &mut bytes[..kind.record_bytes(key.len())];
     record[0] = kind as u8;
     record[1..HEAD_BYTES].copy_from_slice(&(key.len() as u16).to_le_bytes());
     record[HEAD_BYTES..][..key.len()].copy_from_slice(key);
-    write_tail(&mut record[HEAD_BYTES + key.len()..], kind, entry);
-    record.len()
-}
-
-/// Write the state of a put behind its key.
-#[inline]
-pub fn write_tail(tail: &mut [u8], kind: Kind, entry: Entry) {
+    let tail = &mut record[HEAD_BYTES + key.len()..];
     if matches!(kind, Kind::Put | Kind::PutExpiring) {
         tail[..VALUE_BYTES].copy_from_slice(&entry.value.to_le_bytes());
     }
     if let (Kind::PutExpiring, Some(at_ms)) = (kind, entry.expires_at_ms) {
         tail[VALUE_BYTES..][..EXPIRY_BYTES].copy_from_slice(&at_ms.to_le_bytes());
     }
+    record.len()
 }
 
 /// Read the record at the start of `bytes`, and its length. `None`: this is no record.
@@ -104,7 +105,7 @@ pub fn read(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
         Kind::Flush if key.is_empty() => Record::Flush,
         Kind::Flush => return None,
     };
-    Some((record, HEAD_BYTES + key_bytes + kind.tail_bytes()))
+    Some((record, kind.record_bytes(key_bytes)))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Part {
         if self.end + RECORD_BYTES_MAX > self.bytes.len() {
             return false;
         }
-        self.end += record::write(&mut self.bytes[self.end..], Kind::of(entry), key, entry);
+        self.end += record::write(&mut self.bytes[self.end..], Kind::of_put(entry.expires_at_ms.is_some()), key, entry);
         self.put_count += 1;
         true
     }

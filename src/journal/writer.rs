@@ -7,10 +7,10 @@
 use std::io;
 
 use super::changes::Filled;
-use super::disk::{Disk, DiskFile, write_all_at};
+use super::disk::{Disk, DiskFile, write_all_at, write_pieces_at};
 use super::frame::{self, FileHead, Head};
 use super::manifest::segment_name;
-use crate::limits::{JOURNAL_AHEAD_FRAME_BYTES_MAX, JOURNAL_SEGMENT_BYTES_MAX};
+use crate::limits::{JOURNAL_AHEAD_FRAME_BYTES_MAX, JOURNAL_PIECE_BYTES, JOURNAL_SEGMENT_BYTES_MAX};
 
 /// The writer of one shard's journal.
 pub struct Writer<D: Disk> {
@@ -133,7 +133,9 @@ impl<D: Disk> Writer<D> {
         let segment = self.segment.as_mut().expect("just made sure");
         segment.fill_ahead(filled.len).await;
         let bytes = std::mem::take(&mut filled.bytes);
-        let (result, bytes) = write_all_at(&segment.file, bytes, 0..filled.len, segment.end).await;
+        // Each synchronous write takes a sync.
+        let piece_bytes = if synchronous { usize::MAX } else { JOURNAL_PIECE_BYTES };
+        let (result, bytes) = write_pieces_at(&segment.file, bytes, 0..filled.len, segment.end, piece_bytes).await;
         filled.bytes = bytes;
         result?;
         segment.end += filled.len as u64;

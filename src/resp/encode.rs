@@ -18,62 +18,62 @@ const DECIMAL_END: i64 = integer::DECIMAL_END as i64;
 /// What [`integer::short_decimal`] prints is below this.
 const SHORT_DECIMAL_END: i64 = integer::SHORT_DECIMAL_END as i64;
 
-const CRLF: u128 = u16::from_le_bytes(*b"\r\n") as u128;
-
-/// `$0` and CRLF: the digit is to be added.
-const BULK_HEADER: u128 = u32::from_le_bytes(*b"$0\r\n") as u128;
+const CRLF: [u8; 2] = *b"\r\n";
 
 /// The null of RESP3.
 const NULL_RESP3: &[u8] = b"_\r\n";
 
 /// Where replies that are short and come often go.
 pub trait Out: BufMut {
-    /// Append the first `len` bytes of `line`, the lowest first. The others may be written behind them too, where there is
-    /// room, and mean nothing: so two words are stored, whatever the length.
-    fn put_line(&mut self, line: u128, len: usize);
+    /// Append `start`, the first `count` bytes of `digits`, the lowest first, and CRLF. The other digits may be written
+    /// behind too, where there is room, and mean nothing: so a word is stored, whatever the length.
+    fn put_line(&mut self, start: &[u8], digits: u64, count: usize);
 }
 
-/// Bytes that are stored at once.
+/// The longest line is this long, with what may be written behind.
 const LINE_BYTES: usize = 16;
 
 impl Out for &mut [u8] {
     #[inline]
-    fn put_line(&mut self, line: u128, len: usize) {
+    fn put_line(&mut self, start: &[u8], digits: u64, count: usize) {
+        assert!(start.len() <= LINE_BYTES - size_of::<u64>() - CRLF.len());
         match self.first_chunk_mut::<LINE_BYTES>() {
             Some(room) => {
-                // As two words: one store of what has just been two registers would have to wait for both.
-                room[..8].copy_from_slice(&(line as u64).to_le_bytes());
-                room[8..].copy_from_slice(&((line >> 64) as u64).to_le_bytes());
-                *self = &mut std::mem::take(self)[len..];
+                room[..start.len()].copy_from_slice(start);
+                room[start.len()..][..8].copy_from_slice(&digits.to_le_bytes());
+                room[start.len() + count..][..2].copy_from_slice(&CRLF);
+                *self = &mut std::mem::take(self)[start.len() + count + CRLF.len()..];
             }
-            None => put_last(self, &line.to_le_bytes()[..len]),
+            None => put_last(self, start, digits, count),
         }
     }
 }
 
-/// Apart, so that the stores above stay two.
+/// Apart, so that the stores above stay three.
 #[cold]
 #[inline(never)]
-fn put_last(room: &mut &mut [u8], bytes: &[u8]) {
-    room.put_slice(bytes);
+fn put_last(room: &mut impl BufMut, start: &[u8], digits: u64, count: usize) {
+    room.put_slice(start);
+    room.put_slice(&digits.to_le_bytes()[..count]);
+    room.put_slice(&CRLF);
 }
 
 impl<T: Out + ?Sized> Out for &mut T {
     #[inline]
-    fn put_line(&mut self, line: u128, len: usize) {
-        (**self).put_line(line, len);
+    fn put_line(&mut self, start: &[u8], digits: u64, count: usize) {
+        (**self).put_line(start, digits, count);
     }
 }
 
 impl Out for Vec<u8> {
     #[inline]
-    fn put_line(&mut self, line: u128, len: usize) {
-        self.extend_from_slice(&line.to_le_bytes()[..len]);
+    fn put_line(&mut self, start: &[u8], digits: u64, count: usize) {
+        put_last(self, start, digits, count);
     }
 }
 
 /// What one operation answers: at most [`OUTCOME_BYTES_MAX`](crate::limits::OUTCOME_BYTES_MAX) bytes.
-#[inline]
+#[inline(always)]
 pub fn outcome(out: &mut impl Out, outcome: Outcome, resp3: bool) {
     match outcome {
         Outcome::Int(value) => integer(out, value),
@@ -88,18 +88,22 @@ pub fn outcome(out: &mut impl Out, outcome: Outcome, resp3: bool) {
 }
 
 /// `:42`, an integer.
-#[inline]
+#[inline(always)]
 pub fn integer(out: &mut impl Out, value: i64) {
     if let 0..SHORT_DECIMAL_END = value {
-        let (digits, len) = integer::short_decimal(value as u32);
-        let word = u64::from(b':') | u64::from(digits) << 8 | (CRLF as u64) << (8 * (len + 1));
-        return out.put_line(word.into(), len + 3);
+        let (digits, count) = integer::short_decimal(value as u32);
+        return out.put_line(&[b':'], digits.into(), count);
     }
     if let 0..DECIMAL_END = value {
-        let (digits, len) = integer::decimal(value as u32);
-        let line = u128::from(b':') | u128::from(digits) << 8 | CRLF << (8 * (len + 1));
-        return out.put_line(line, len + 3);
+        let (digits, count) = integer::decimal(value as u32);
+        return out.put_line(&[b':'], digits, count);
     }
+    long_integer(out, value);
+}
+
+/// Of any number of digits.
+#[inline(never)]
+fn long_integer(out: &mut impl BufMut, value: i64) {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(value).as_bytes();
     out.put_u8(b':');
@@ -111,10 +115,8 @@ pub fn integer(out: &mut impl Out, value: i64) {
 #[inline]
 pub fn bulk_integer(out: &mut impl Out, value: i64) {
     if let 0..DECIMAL_END = value {
-        let (digits, len) = integer::decimal(value as u32);
-        let header = BULK_HEADER + ((len as u128) << 8);
-        let line = header | u128::from(digits) << 32 | CRLF << (8 * (len + 4));
-        return out.put_line(line, len + 6);
+        let (digits, count) = integer::decimal(value as u32);
+        return out.put_line(&[b'$', b'0' + count as u8, b'\r', b'\n'], digits, count);
     }
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(value).as_bytes();

@@ -13,41 +13,108 @@ use crate::limits::{OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTE
 use crate::resp::integer;
 use crate::resp::parse::{Bulk, bulk};
 
-/// A request that has wholly arrived.
-struct Request {
-    spec: PlainSpec,
-    /// Where its key lies, from its own begin on.
-    key: Span,
-    /// And its value, where there is one.
-    value: Span,
-    bytes: usize,
+/// How a plain request begins: all before the key.
+///
+/// Whoever counts sends requests that begin alike, so the last ones are kept: another that begins as one of them is known
+/// at three comparisons.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Its bytes, those of the key behind it taken out by `mask`.
+    words: [u64; HEAD_WORDS],
+    /// Of the last word.
+    mask: u64,
+    plain: Plain,
+    /// The command's index in the table.
+    command: u16,
+    /// Where the key begins.
+    bytes: u8,
+    key_len: u8,
+}
+
+const HEAD_WORDS: usize = 3;
+
+/// From `*2␍␊$3␍␊GET␍␊$1␍␊` to `*3␍␊$6␍␊INCRBY␍␊$10␍␊`: the last word is never wholly the head's.
+const HEAD_BYTES: std::ops::RangeInclusive<usize> = 17..=21;
+
+/// The heads that were seen last.
+#[derive(Debug)]
+pub(super) struct Heads([Head; HEAD_COUNT]);
+
+const HEAD_COUNT: usize = 8;
+
+impl Default for Heads {
+    fn default() -> Heads {
+        // Nothing begins so: the last word is not among what the mask leaves.
+        let none = Head { words: [1; HEAD_WORDS], mask: 0, plain: Plain::Get, command: 0, bytes: 0, key_len: 0 };
+        Heads([none; HEAD_COUNT])
+    }
+}
+
+impl Heads {
+    /// The head that the input begins with. `None` says nothing.
+    #[inline(always)]
+    fn of(&mut self, input: &[u8]) -> Option<Head> {
+        let words = match input.first_chunk() {
+            Some(bytes) => words(bytes),
+            None => padded(input),
+        };
+        // The name, and the first digit of the key's length or what stands there else.
+        let place = (words[1].wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - HEAD_COUNT.ilog2())) as usize;
+        let known = &mut self.0[place];
+        let differs =
+            (words[0] ^ known.words[0]) | (words[1] ^ known.words[1]) | (words[2] & known.mask ^ known.words[2]);
+        if differs != 0 {
+            *known = head(words)?;
+        }
+        Some(*known)
+    }
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; HEAD_WORDS * 8]) -> [u64; HEAD_WORDS] {
+    let (words, _) = bytes.as_chunks::<8>();
+    std::array::from_fn(|i| u64::from_le_bytes(words[i]))
+}
+
+/// Of an input that ends sooner, which may still be a whole request with a key of a few bytes.
+#[inline(never)]
+fn padded(input: &[u8]) -> [u64; HEAD_WORDS] {
+    let mut bytes = [0; HEAD_WORDS * 8];
+    bytes[..input.len()].copy_from_slice(input);
+    words(&bytes)
 }
 
 impl Parsing<'_> {
-    /// Push the plain commands that the input goes on with.
-    #[inline]
+    /// Push the plain commands that the input goes on with. Apart, as a loop that has the registers for itself.
+    #[inline(never)]
     pub(super) fn plain(&mut self, input: &[u8]) {
         if !self.takes_plain() {
             return;
         }
         for _ in 0..self.window.plain_room() {
             let rest = &input[self.at..];
-            let Some(Request { spec, key: span, value, bytes }) = request(rest) else { return };
-            let key = self.around.seed.key(span.of(rest));
+            let Some(head) = self.window.heads.of(rest) else { return };
+            let (start, key_len) = (usize::from(head.bytes), usize::from(head.key_len));
+            let mut bytes = start + key_len + CRLF_BYTES;
+            let Some(request) = rest.get(..bytes) else { return };
+            let key = self.around.seed.key(&request[start..][..key_len]);
             if !self.served.contains(key.slot) {
                 return;
             }
             self.around.counters.prefetch_slot(key.slot);
             let shard = self.around.map.shard_of(key.slot);
-            let span = Span { start: self.at as u32 + span.start, len: span.len };
+            let span = Span { start: (self.at + start) as u32, len: key_len as u32 };
             // Each with an operation of its own kind, so that none is put together elsewhere and copied.
-            match spec.plain {
-                Plain::Add(amount) => self.window.push_plain_op(spec.index, key, span, shard, Op::Add(amount)),
-                Plain::Get => self.window.push_plain_op(spec.index, key, span, shard, Op::Get),
+            match head.plain {
+                Plain::Add(amount) => self.window.push_plain_op(head.command, key, span, shard, Op::Add(amount)),
+                Plain::Get => self.window.push_plain_op(head.command, key, span, shard, Op::Get),
                 Plain::AddValue | Plain::SubtractValue | Plain::SetValue => {
-                    let op = integer::parse(value.of(rest)).and_then(|value| spec.plain.with(value));
+                    let rest = &rest[bytes..];
+                    let Bulk::Whole { start, len, consumed } = bulk(rest) else { return };
+                    let op = integer::parse(&rest[start..][..len]).and_then(|value| head.plain.with(value));
                     let Some(op) = op else { return };
-                    self.window.push_plain_op(spec.index, key, span, shard, op);
+                    self.window.push_plain_op(head.command, key, span, shard, op);
+                    bytes += consumed;
                 }
             }
             self.at += bytes;
@@ -88,28 +155,21 @@ const NEXT: u32 = u32::from_le_bytes(*b"\r\n$\0");
 const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
 const CRLF_BYTES: usize = 2;
 
-/// The plain request that `input` begins with. `None` says nothing.
-///
-/// No request of a name of up to eight letters, a key and its headers is shorter than what is read at a time here.
-#[inline]
-fn request(input: &[u8]) -> Option<Request> {
-    let (start, rest) = input.split_first_chunk::<8>()?;
-    let start = u64::from_le_bytes(*start);
-    if start & !START_DIGITS != START {
+/// The head that begins with `words`, if it is of a plain request.
+fn head(words: [u64; HEAD_WORDS]) -> Option<Head> {
+    if words[0] & !START_DIGITS != START {
         return None;
     }
-    let digit = |shift: u32| ((start >> shift) as u8).wrapping_sub(b'0');
-    let (count, name_len) = (digit(8), usize::from(digit(40)));
-    let name = u64::from_le_bytes(*rest.first_chunk()?);
-    let spec = plain(name, name_len, count)?;
+    let digit = |word: u64, byte: usize| ((word >> (8 * byte)) as u8).wrapping_sub(b'0');
+    let (count, name_len) = (digit(words[0], 1), usize::from(digit(words[0], 5)));
+    let PlainSpec { plain, index } = plain(words[1], name_len, count)?;
 
-    let header_at = 8 + name_len;
-    let header = u64::from_le_bytes(*input.get(header_at..)?.first_chunk()?);
+    let behind_name = u128::from(words[1]) | u128::from(words[2]) << 64;
+    let header = (behind_name >> (8 * name_len)) as u64;
     if header as u32 & 0x00FF_FFFF != NEXT {
         return None;
     }
-    let digit = |shift: u32| usize::from(((header >> shift) as u8).wrapping_sub(b'0'));
-    let (tens, ones) = (digit(24), digit(32));
+    let (tens, ones) = (digit(header, 3), digit(header, 4));
     let (key_len, header_bytes) = if (header >> 40) as u16 == CRLF && (1..=9).contains(&tens) && ones <= 9 {
         (tens * 10 + ones, "\r\n$10\r\n".len())
     } else if (header >> 32) as u16 == CRLF && tens <= 9 {
@@ -117,17 +177,9 @@ fn request(input: &[u8]) -> Option<Request> {
     } else {
         return None;
     };
-    let key = Span { start: (header_at + header_bytes) as u32, len: key_len as u32 };
-    let bytes = header_at + header_bytes + key_len + CRLF_BYTES;
-    let rest = input.get(bytes..)?;
-    if count == 2 {
-        return Some(Request { spec, key, value: Span::default(), bytes });
-    }
-    match bulk(rest) {
-        Bulk::Whole { start, len, consumed } => {
-            let value = Span { start: (bytes + start) as u32, len: len as u32 };
-            Some(Request { spec, key, value, bytes: bytes + consumed })
-        }
-        _ => None,
-    }
+    let bytes = 8 + name_len + header_bytes;
+    assert!(HEAD_BYTES.contains(&bytes), "a plain command has a name of three to six letters");
+    let mask = u64::MAX >> (8 * (8 * HEAD_WORDS - bytes));
+    let words = [words[0], words[1], words[2] & mask];
+    Some(Head { words, mask, plain, command: index, bytes: bytes as u8, key_len })
 }

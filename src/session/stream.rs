@@ -6,7 +6,7 @@
 use super::direct::SlotRange;
 use super::{Parsing, State, Status, Step, push_mistake, window};
 use crate::command::{self, Each, Span, Spec, flag, mistake};
-use crate::counters::Fault;
+use crate::counters::{Fault, Key, Op};
 use crate::limits::KEY_BYTES_MAX;
 use crate::resp::encode;
 use crate::resp::parse::{Bulk, bulk};
@@ -99,6 +99,7 @@ impl Parsing<'_> {
     pub(super) fn stream(&mut self, mut stream: Stream, input: &[u8]) -> Step {
         self.window.resume(stream.command);
         while let State::Stream(_) = self.session.state {
+            self.elements(&mut stream, input);
             if !self.window.has_room(2) {
                 return Err(Status::WindowFull);
             }
@@ -139,6 +140,55 @@ impl Parsing<'_> {
         Ok(())
     }
 
+    /// Push the keys (or pairs) that have arrived as almost all do, for as long as there is room; the last of the command
+    /// is left for [`Parsing::element`], as is all else.
+    #[inline(never)]
+    fn elements(&mut self, stream: &mut Stream, input: &[u8]) {
+        if stream.skip_value {
+            return;
+        }
+        let each = stream.each;
+        let argument_count = if each.takes_values() { 2 } else { 1 };
+        let count = self.window.plain_room().min(stream.left_count.saturating_sub(1) as usize / argument_count);
+        for _ in 0..count {
+            let mut at = self.at;
+            let mut whole = || match bulk(&input[at..]) {
+                Bulk::Whole { start, len, consumed } => {
+                    let span = Span { start: (at + start) as u32, len: len as u32 };
+                    at += consumed;
+                    Some(span)
+                }
+                _ => None,
+            };
+            let Some(span) = whole() else { break };
+            let value = if argument_count == 2 { whole() } else { None };
+            if span.len as usize > KEY_BYTES_MAX || value.is_some() != (argument_count == 2) {
+                break;
+            }
+            let Ok(op) = command::each_op(each, value.map(|value| value.of(input))) else { break };
+            let key = self.around.seed.key(span.of(input));
+            if !stream.slots.contains(key.slot) {
+                break;
+            }
+            self.push_key(stream, key, span, op);
+            self.at = at;
+            stream.left_count -= argument_count as u32;
+            stream.argument += argument_count as u32;
+        }
+        self.session.state = State::Stream(*stream);
+    }
+
+    /// Push an element whose key is served here.
+    #[inline(always)]
+    fn push_key(&mut self, stream: &Stream, key: Key<'_>, span: Span, op: Op) {
+        self.around.counters.prefetch_slot(key.slot);
+        let shard = self.around.map.shard_of(key.slot);
+        match stream.each {
+            Each::Mget | Each::Mincrby => self.window.push_element(key, span, shard, op, stream.argument, stream.quiet),
+            Each::Mset | Each::Del | Each::Exists => self.window.push_total(key, span, shard, op, stream.argument),
+        }
+    }
+
     /// The argument at `input[*end..]`; advances `end` over it, or over its header if it is too long.
     #[inline]
     pub(super) fn next_bulk(&mut self, input: &[u8], end: &mut usize) -> Result<Argument, Status> {
@@ -172,12 +222,7 @@ impl Parsing<'_> {
         if !stream.slots.contains(key.slot) {
             return self.refuse_element(stream, argument_count, Some(Fault::CrossSlot));
         }
-        self.around.counters.prefetch_slot(key.slot);
-        let shard = self.around.map.shard_of(key.slot);
-        match stream.each {
-            Each::Mget | Each::Mincrby => self.window.push_element(key, span, shard, op, stream.argument, stream.quiet),
-            Each::Mset | Each::Del | Each::Exists => self.window.push_total(key, span, shard, op, stream.argument),
-        }
+        self.push_key(stream, key, span, op);
         self.advance_stream(stream, argument_count);
     }
 

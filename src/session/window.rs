@@ -8,7 +8,7 @@
 
 use bytes::BufMut;
 
-use super::plain::plain_count_max;
+use super::plain::{Heads, plain_count_max};
 use crate::command::{Each, Span};
 use crate::counters::{Counters, Fault, Hint, Key, Op, Outcome};
 use crate::lend::touched;
@@ -137,6 +137,8 @@ pub struct Window {
     /// What the replies to come may take; the most that those of the items so far can take is off already.
     room_bytes: usize,
     resp3: bool,
+    /// How plain requests began, in windows before too.
+    pub(super) heads: Heads,
 }
 
 impl Window {
@@ -162,6 +164,7 @@ impl Default for Window {
             errors: touched(WINDOW_ITEM_COUNT_MAX, (0, None)),
             room_bytes: 0,
             resp3: false,
+            heads: Heads::default(),
         }
     }
 }
@@ -336,7 +339,7 @@ impl Window {
         item.how = how;
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How) {
         self.take_room(op.reply_bytes_max());
         self.put_keyed(key, span, shard, op, argument, how);
@@ -402,14 +405,14 @@ impl Window {
 
     /// Ask for what [`look_up`](Window::look_up) will read, for every key of shard `own`. The session has asked for what
     /// is read before that.
-    #[inline]
+    #[inline(never)]
     pub fn prefetch(&self, own: usize, counters: &Counters) {
         let here = self.items[..self.len].iter().filter(|item| usize::from(item.shard) == own);
         here.for_each(|item| counters.prefetch_chunk(item.slot, item.hash));
     }
 
     /// Look up every key of shard `own` and ask for its cell. What is executed in the same epoch needs no other lookup.
-    #[inline]
+    #[inline(never)]
     pub fn look_up(&mut self, own: usize, counters: &Counters) {
         self.epoch = counters.epoch();
         let here = self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own);
@@ -418,11 +421,12 @@ impl Window {
 
     /// Execute every operation whose key belongs to shard `own`, in order; answers whether there was one. `input` is what
     /// the session parsed.
+    #[inline(never)]
     pub fn execute(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) -> bool {
         let epoch = self.epoch;
         let mut executed = false;
         for item in self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own) {
-            item.outcome = counters.apply_at(item.hint, epoch, item.key(input), item.op, now_ms);
+            item.outcome = counters.apply_at(item.hint, epoch, item.key(input), &item.op, now_ms);
             executed = true;
         }
         executed
@@ -448,6 +452,7 @@ impl Window {
     }
 
     /// Encode all replies in order. `out` has the room that the window was cleared for.
+    #[inline(never)]
     pub fn encode(&mut self, totals: &mut Totals, out: &mut impl Out) {
         let errors = &mut self.errors;
         let mut note = |index: usize, fault| errors.push((index as u16, fault));

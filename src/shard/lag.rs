@@ -14,7 +14,7 @@ const DELAYED_NS_MIN: u64 = 1_000_000_000;
 pub(super) struct Lag {
     /// When the first change of the frame that is being filled was recorded.
     filling_since_ns: Cell<u64>,
-    /// The same of the oldest frame that was taken to be written and is not on the disk.
+    /// The same of the oldest frame that has ended and is not on the disk.
     taken_since_ns: Cell<u64>,
     /// Bytes of such frames.
     taken_bytes: Cell<u64>,
@@ -31,12 +31,16 @@ impl Lag {
         self.filling_since_ns.set(now_ns.max(1));
     }
 
-    /// A frame of so many bytes is to be written.
-    pub(super) fn note_taken(&self, bytes: usize) {
+    /// A frame has ended.
+    pub(super) fn note_ended(&self) {
         let since_ns = self.filling_since_ns.take();
         if self.taken_since_ns.get() == 0 {
             self.taken_since_ns.set(since_ns);
         }
+    }
+
+    /// It is to be written, and has so many bytes.
+    pub(super) fn note_taken(&self, bytes: usize) {
         self.taken_bytes.update(|taken| taken + bytes as u64);
     }
 
@@ -86,8 +90,10 @@ mod tests {
         assert_eq!(lag.report(0, 5), JournalReport::default());
         lag.note_first(10);
         assert_eq!(lag.report(7, 15), JournalReport { unsynced_bytes: 7, unsynced_ns: 5, ..JournalReport::default() });
+        lag.note_ended();
         lag.note_taken(100);
         lag.note_first(20);
+        lag.note_ended();
         lag.note_taken(50);
         lag.note_first(30);
         lag.note_sync_begun(35);

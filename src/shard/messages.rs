@@ -128,7 +128,7 @@ impl Shard {
                 Answer::Count(self.changed_frame())
             }
             Ask::Link(links) => {
-                if let Some(recorder) = counters.changes_mut().recorder_mut() {
+                if let Some(recorder) = counters.recorder_mut() {
                     recorder.link(links.into_iter());
                 }
                 Answer::Done

@@ -61,6 +61,7 @@ impl MemoryPlan {
         let part =
             |name, count: usize, each_bytes: usize| Part { name, count: count as u64, each_bytes: each_bytes as u64 };
         let buffers = shards * config.fixed_buffer_count;
+        let on = config.appendonly;
         // Each scraper may still be taking an old one; beside those the newest, and one that is being written.
         let metrics_pages = if config.metrics_port == 0 { 0 } else { SCRAPER_COUNT_MAX + 2 };
         let batches = shards * (mesh::batch_count(shards) + shards - 1);
@@ -75,9 +76,13 @@ impl MemoryPlan {
                 part("stage histograms", shards * STAGE_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES),
                 part("command histograms", shards * COMMAND_HISTOGRAM_COUNT, COMMAND_HISTOGRAM_BYTES),
                 part("slow logs", shards * config.slowlog_max_len, SLOW_ENTRY_BYTES),
-                // The journal can be switched on at any time.
-                part("journal buffers", shards, Recorder::BYTES),
-                part("snapshot parts", shards, SNAPSHOT_PART_BYTES_MAX),
+                // The journal can be switched on at any time: a ceiling has room for it.
+                part(if on { "journal buffers" } else { "journal buffers, once it is on" }, shards, Recorder::BYTES),
+                part(
+                    if on { "snapshot parts" } else { "snapshot parts, once the journal is on" },
+                    shards,
+                    SNAPSHOT_PART_BYTES_MAX,
+                ),
                 part("connections", config.maxclients as usize, CONNECTION_BYTES),
                 part("parked stores", 1, config.maxmemory_clients_bytes as usize),
                 part("transaction queues", shards, QUEUES_BYTES_MAX),

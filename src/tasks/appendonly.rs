@@ -68,10 +68,9 @@ async fn begin(place: Place<'_>, journals: &Journals, switch: &Switch<'_>) -> Re
 /// What was recorded until now is written; what comes is not recorded.
 async fn end(place: Place<'_>, journals: &Journals, switch: &Switch<'_>) {
     switch.stop();
-    // All at one moment, so that no transaction is divided. While the disk refuses, nothing changes anyway, and a hold
-    // could have to wait for it.
-    let shards = 0..if journals.is_failing() { 0 } else { place.shard_count() };
-    let held = hold(place, shards).await;
+    // All at one moment, so that no transaction is divided. A shard whose disk refuses does not wait for that: it could wait
+    // for ever, for room.
+    let held = hold(place, 0..place.shard_count()).await;
     for shard in 0..place.shard_count() {
         held.place.ask(shard, Ask::StopRecording).await;
     }

@@ -152,7 +152,13 @@ impl Journals {
                 tracing::info!("snapshot {number} is complete: {}", crate::config::ByteCount(*bytes));
             }
             Err(failure) => {
-                tracing::warn!("snapshot {number} has failed: {failure}. The journal goes on without it");
+                if self.is_closing() || !self.is_on() {
+                    tracing::info!(
+                        "snapshot {number} is given up ({failure}): the journal has all that it would have had"
+                    );
+                } else {
+                    tracing::warn!("snapshot {number} has failed: {failure}. The journal goes on without it");
+                }
                 for shard in 0..self.shard_count() {
                     // What cannot be removed now is removed at the next start.
                     let _ = Disk::remove(&self.directory, &snapshot_name(number, shard)).await;

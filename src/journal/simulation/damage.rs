@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Op, Outcome, Seed};
-use crate::journal::changes::Recorder;
+use crate::journal::changes::{Recorder, Taken};
 use crate::journal::disk::FilesMut;
 use crate::journal::frame::{self, FileHead};
 use crate::journal::manifest::{Manifest, Run, segment_name};
@@ -51,7 +51,7 @@ fn a_journal() -> Journal {
     let run = Run::begin(1, 0xFEED, 1);
     let mut writer = Writer::new(disk.clone(), run.number, run.id, FileHead { shard: 0, shard_count: 1 });
     let mut counters = Counters::new(0..16_384);
-    counters.changes_mut().start(Box::new(Recorder::new(1)));
+    counters.start_recording(Box::new(Recorder::new(1)));
     let mut states = vec![State::new()];
     let file = segment_name(1, 0, 1);
     loop {
@@ -68,15 +68,14 @@ fn a_journal() -> Journal {
         if random.one_in(5) {
             counters.flush(0);
         }
-        let recorder = counters.changes_mut().recorder_mut().expect("it records");
-        let mut filled = recorder.take().expect("something has changed");
+        let Taken::Frame(mut filled) = counters.take_frame(usize::MAX) else { panic!("something has changed") };
         runtime.block_on(async {
             writer.write(&mut filled, false).await.expect("the disk does not fail");
             if filled.sequence.is_multiple_of(SYNC_INTERVAL) {
                 writer.sync().await.expect("the disk does not fail");
             }
         });
-        recorder.give_back(filled.bytes);
+        counters.recorder_mut().expect("it records").give_back(filled.bytes);
         states.push(state_of(&counters));
         if disk.bytes(&file).len() >= JOURNAL_BYTES_MIN {
             break;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use super::damage::state_of;
 use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Key, Op, Outcome, Seed};
-use crate::journal::changes::Recorder;
+use crate::journal::changes::{Recorder, Taken};
 use crate::journal::cut::Progress;
 use crate::journal::disk::Disk;
 use crate::journal::frame::{FileHead, Link};
@@ -82,7 +82,7 @@ impl Life {
                 recovery::load(disk, &examined.manifest, map.slots_of(index), &mut counters, 0, &loaded)
                     .expect("what was examined can be loaded");
                 let states = vec![state_of(&counters)];
-                counters.changes_mut().start(Box::new(Recorder::new(1)));
+                counters.start_recording(Box::new(Recorder::new(1)));
                 let head = FileHead { shard: index as u16, shard_count: SHARD_COUNT as u16 };
                 let writer = Writer::new(disk.clone(), run.number, run.id, head);
                 SimulatedShard { index, counters, writer, states }
@@ -150,7 +150,7 @@ impl Life {
         let always = self.policy == Policy::Always;
         let shard = &mut self.shards[index];
         let state = state_of(&shard.counters);
-        if let Some(mut filled) = shard.recorder().take() {
+        if let Taken::Frame(mut filled) = shard.counters.take_frame(usize::MAX) {
             shard.states.push(state);
             while shard.writer.write(&mut filled, always).await.is_err() {
                 if always {
@@ -245,7 +245,7 @@ impl Life {
 
 impl SimulatedShard {
     fn recorder(&mut self) -> &mut Recorder {
-        self.counters.changes_mut().recorder_mut().expect("it records")
+        self.counters.recorder_mut().expect("it records")
     }
 }
 

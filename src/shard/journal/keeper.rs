@@ -1,0 +1,274 @@
+//! The keeper of a shard's journal: has it written and synced when that is due, and says what became of it.
+//!
+//! It never changes a counter. While the disk fails it goes on trying, and commands that write are refused; under `always`
+//! it ends the server, for nobody may be told what is not on the disk.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{error, info, warn};
+
+use super::part::SnapshotPart;
+use crate::config::AppendFsync;
+use crate::journal::changes::{Filled, Recorder, Taken};
+use crate::journal::disk::Directory;
+use crate::journal::frame::FileHead;
+use crate::journal::shared::{Closed, Journals};
+use crate::journal::writer::Writer;
+use crate::shard::Shard;
+
+/// How often what was recorded is written and synced when nobody waits for it, on the same ticks for all shards.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How soon a write that has failed is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Records that are made of a frame that has ended before others have their turn.
+const RECORD_STEP_COUNT: usize = 1_024;
+
+/// Writes one shard's journal.
+pub(super) struct Keeper<'a> {
+    pub(super) shard: Rc<Shard>,
+    pub(super) journals: &'a Journals,
+    pub(super) writer: Writer<Directory>,
+    pub(super) head: FileHead,
+    /// The last snapshot that this shard has begun its part of.
+    pub(super) begun: u64,
+    pub(super) begun_change_count: u64,
+    pub(super) part: Option<SnapshotPart>,
+    /// The last snapshot that is known to be complete.
+    pub(super) saved: u64,
+    /// Commands that write are refused on account of this shard.
+    failing: bool,
+    /// A frame has not been written, and will not be.
+    gave_up: bool,
+}
+
+impl<'a> Keeper<'a> {
+    /// One whose frames come after `last`.
+    pub(super) fn new(shard: Rc<Shard>, journals: &'a Journals, head: FileHead, last: u64) -> Keeper<'a> {
+        let mark = journals.run();
+        Keeper {
+            shard,
+            journals,
+            writer: Writer::new(journals.directory.clone(), mark.number, mark.id, head).after(last),
+            head,
+            begun: 0,
+            begun_change_count: 0,
+            part: None,
+            saved: journals.saved(),
+            failing: false,
+            gave_up: false,
+        }
+    }
+
+    /// Answers the last frame that was recorded, when the journals are off again; `None` when the server ends.
+    pub(super) async fn keep(mut self) -> Option<u64> {
+        let mut next_tick = tokio::time::Instant::now() + until_tick();
+        loop {
+            let ticked = tokio::select! {
+                () = self.journals.wakes[self.shard.index].notified() => false,
+                () = tokio::time::sleep_until(next_tick) => true,
+            };
+            if ticked {
+                next_tick = tokio::time::Instant::now() + until_tick();
+            }
+            let written = self.write_recorded().await;
+            if self.shard.journal.leftover.borrow().is_some() {
+                return Some(self.end().await);
+            }
+            if !written {
+                self.journals.set_closed(self.shard.index, Closed::GivenUp);
+                return None;
+            }
+            let due = match self.policy() {
+                AppendFsync::Always => true,
+                AppendFsync::Everysec => ticked,
+                AppendFsync::No => ticked && self.journals.saving() != 0,
+            };
+            if due {
+                self.sync_written().await;
+            }
+            self.follow_snapshots(ticked).await;
+            if self.journals.is_closing() {
+                let is_whole = self.write_recorded().await && self.sync_written().await && !self.failing;
+                let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
+                self.journals.set_closed(self.shard.index, closed);
+                return None;
+            }
+        }
+    }
+
+    /// The journals are switched off: write what is left. Answers the last frame that was recorded.
+    async fn end(mut self) -> u64 {
+        let is_whole = !self.gave_up && self.write_recorded().await && self.sync_written().await && !self.failing;
+        self.give_up_part().await;
+        let recorder = self.shard.journal.leftover.take().expect("nothing more is recorded");
+        let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
+        if std::mem::take(&mut self.failing) {
+            // Nothing is refused on account of a journal that there is not.
+            self.journals.heal();
+        }
+        // Nor does anybody wait for it.
+        let last = recorder.last_sequence();
+        self.journals.progress.set_synced(self.shard.index, last);
+        self.journals.set_closed(self.shard.index, closed);
+        last
+    }
+
+    fn policy(&self) -> AppendFsync {
+        self.shard.live().appendfsync
+    }
+
+    /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
+    pub(super) async fn write_recorded(&mut self) -> bool {
+        self.shard.until_released().await;
+        let mut ended = false;
+        let mut filled = loop {
+            let taken = self.take_frame();
+            if matches!(taken, Taken::Nothing) {
+                return true;
+            }
+            if !std::mem::replace(&mut ended, true) {
+                self.shard.journal.lag.note_ended();
+                // The next one is being filled.
+                self.shard.journal.room.notify_waiters();
+                self.shard.grant_hold();
+            }
+            if let Taken::Frame(filled) = taken {
+                break filled;
+            }
+            // Through the ring, so that all others that are ready come first.
+            let _ = tokio_uring::no_op().await;
+        };
+        self.shard.journal.lag.note_taken(filled.len);
+        if !self.write(&mut filled).await {
+            return false;
+        }
+        self.with_recorder(|recorder| recorder.give_back(filled.bytes));
+        self.shard.journal.room.notify_waiters();
+        self.journals.journal_bytes.fetch_add(filled.len as u64, Ordering::Relaxed);
+        self.tell_synced();
+        true
+    }
+
+    /// End the frame that is being filled, and make some of its records.
+    fn take_frame(&self) -> Taken {
+        if let Some(leftover) = self.shard.journal.leftover.borrow_mut().as_mut() {
+            leftover.end_frame();
+            return leftover.take();
+        }
+        self.shard.counters.borrow_mut().take_frame(RECORD_STEP_COUNT)
+    }
+
+    pub(super) fn with_recorder<T>(&self, with: impl FnOnce(&mut Recorder) -> T) -> T {
+        if let Some(leftover) = self.shard.journal.leftover.borrow_mut().as_mut() {
+            return with(leftover);
+        }
+        let mut counters = self.shard.counters.borrow_mut();
+        with(counters.recorder_mut().expect("a shard with a journal records"))
+    }
+
+    /// Write a frame, however long it takes. False only when the journals end before it has succeeded.
+    async fn write(&mut self, filled: &mut Filled) -> bool {
+        loop {
+            let always = self.policy() == AppendFsync::Always;
+            let writing = self.writer.write(filled, always);
+            let written = if always { timed(&self.shard, writing).await } else { writing.await };
+            let Err(error) = written else { break };
+            if always {
+                self.stop(&error);
+            }
+            self.note_failure(&error);
+            if self.journals.is_stopping() {
+                // Who switches it off waits for its turn, and with that, where the next frame is full, for this disk.
+                self.shard.until_released().await;
+                self.shard.stop_recording();
+            }
+            if self.journals.is_closing() || self.shard.journal.leftover.borrow().is_some() {
+                self.gave_up = true;
+                return false;
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        self.note_success();
+        true
+    }
+
+    /// Have what was written on the disk; false when the disk has failed.
+    pub(super) async fn sync_written(&mut self) -> bool {
+        let synced = match self.writer.is_synced() {
+            true => Ok(()),
+            false => timed(&self.shard, self.writer.sync()).await,
+        };
+        self.judge(synced)
+    }
+
+    /// What a sync means; false when the disk has failed.
+    pub(super) fn judge(&mut self, synced: io::Result<()>) -> bool {
+        let is_always = self.policy() == AppendFsync::Always;
+        match synced {
+            Err(error) if is_always => self.stop(&error),
+            Err(error) => self.note_failure(&error),
+            Ok(()) if is_always && self.writer.is_lost() => self.stop(&io::Error::other("an earlier sync has failed")),
+            Ok(()) => self.tell_synced(),
+        }
+        !self.writer.is_lost()
+    }
+
+    /// Tell the others how far this shard is. When a sync has failed, only a snapshot rests on this, which replaces what
+    /// is lost: under `always` the server has stopped.
+    pub(super) fn tell_synced(&self) {
+        if self.writer.on_disk() > self.journals.progress.synced(self.shard.index) {
+            self.journals.progress.set_synced(self.shard.index, self.writer.on_disk());
+        }
+        if self.writer.is_synced() {
+            self.shard.journal.lag.note_all_safe();
+        }
+    }
+
+    fn note_failure(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.failing, true) && self.journals.fail(error) {
+            let path = self.journals.directory.path().display();
+            warn!(
+                "the journal cannot be written ({path}: {error}): commands that write are refused until it can. Make room, or see to the disk"
+            );
+        }
+    }
+
+    pub(super) fn note_success(&mut self) {
+        if self.failing && !self.writer.is_lost() {
+            self.failing = false;
+            if !self.journals.heal() {
+                return;
+            }
+            info!("the journal can be written again, and so can counters");
+        }
+    }
+
+    /// Under `always` nobody is told what is not on the disk: so nobody is told anything any more.
+    fn stop(&self, error: &io::Error) -> ! {
+        let path = self.journals.directory.path().display();
+        error!(
+            "the journal cannot be written ({path}: {error}), and with appendfsync always nothing may be acknowledged without it: stopping. Make room, or see to the disk, and start again: what was acknowledged is there"
+        );
+        std::process::exit(1);
+    }
+}
+
+/// Wait for the disk, and note how long that took.
+async fn timed<T>(shard: &Shard, work: impl Future<Output = T>) -> T {
+    shard.journal.lag.note_sync_begun(shard.clock.now().ns);
+    let done = work.await;
+    shard.journal.lag.note_sync_ended(shard.clock.now().ns);
+    done
+}
+
+/// How long until the next tick, which all shards have at the same time: a transaction over several shards is then on the
+/// disk with all its parts within the same second.
+fn until_tick() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    INTERVAL - Duration::from_nanos(u64::from(since.subsec_nanos()))
+}

@@ -1,0 +1,142 @@
+//! A shard's part in snapshots: begun when one is asked for or due, scanned while serving, told when it is complete.
+//!
+//! A part counts once the journal is safe up to the scan's end, so that both together are a state that there was.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::keeper::Keeper;
+use crate::journal::frame::FileHead;
+use crate::journal::shared::SnapshotEnd;
+use crate::journal::snapshot::{Part, SnapshotWriter};
+use crate::shard::Shard;
+
+/// So many runs are kept before a snapshot replaces them, however little is in them.
+const RUN_COUNT_MAX: usize = 16;
+
+/// Counters that a snapshot visits before others have their turn.
+const SNAPSHOT_STEP_COUNT: u64 = 256;
+
+/// A part of a snapshot under way.
+pub(super) struct SnapshotPart {
+    /// The first frame behind its beginning.
+    from: u64,
+    /// Once it is written: its bytes, and the frame that must be safe before it counts.
+    written: Option<(u64, u64)>,
+}
+
+impl Keeper<'_> {
+    /// Take part in a snapshot, and follow what becomes of it.
+    pub(super) async fn follow_snapshots(&mut self, ticked: bool) {
+        if self.journals.saved() != self.saved {
+            self.saved = self.journals.saved();
+            self.shard.journal.saved_change_count.set(self.begun_change_count);
+            self.writer.set_found();
+            self.note_success();
+            self.tell_synced();
+        }
+        if ticked && (self.writer.is_lost() || self.shard.index == 0 && self.is_save_due()) {
+            // Another one may be under way.
+            let _ = self.journals.begin_save();
+        }
+        let number = self.journals.saving();
+        if number > self.begun && !self.journals.is_closing() {
+            self.begun = number;
+            let begun = self.writer.begin_segment().await;
+            self.judge(begun);
+            self.begun_change_count = self.with_recorder(|recorder| recorder.change_count());
+            self.part = Some(SnapshotPart { from: self.writer.written() + 1, written: None });
+            let (shard, head) = (self.shard.clone(), self.head);
+            tokio_uring::spawn(async move {
+                let scanned = shard.scan(number, head).await;
+                shard.journal.scanned.set(Some(scanned));
+                shard.write_soon();
+            });
+        }
+        let Some(part) = self.part.as_ref() else { return };
+        let from = part.from;
+        match self.shard.journal.scanned.take() {
+            None => {}
+            Some(Ok(bytes)) => {
+                let until = self.with_recorder(|recorder| recorder.last_sequence());
+                self.part = Some(SnapshotPart { from, written: Some((bytes, until)) });
+                if self.write_recorded().await {
+                    self.sync_written().await;
+                }
+            }
+            Some(Err(error)) => {
+                self.part = None;
+                return self.journals.end_part(self.shard.index, Err(error), unix_s()).await;
+            }
+        }
+        let Some(SnapshotPart { from, written: Some((bytes, until)) }) = self.part else { return };
+        if self.writer.on_disk() >= until && self.is_safe(until) {
+            self.part = None;
+            let end = SnapshotEnd { from, bytes, journal_bytes: self.writer.bytes() };
+            self.journals.end_part(self.shard.index, Ok(end), unix_s()).await;
+        }
+    }
+
+    fn is_safe(&self, sequence: u64) -> bool {
+        self.journals.progress.safe(self.shard.index) >= sequence
+    }
+
+    /// Whether the journals have outgrown their snapshot, in bytes or in runs.
+    fn is_save_due(&self) -> bool {
+        if self.saved == 0 && self.journals.found.runs.len() >= RUN_COUNT_MAX {
+            return true;
+        }
+        let live = self.shard.live();
+        let journal_bytes = self.journals.journal_bytes.load(Ordering::Relaxed);
+        let snapshot_bytes = self.journals.snapshot_bytes.load(Ordering::Relaxed);
+        let percentage = u64::from(live.auto_aof_rewrite_percentage);
+        percentage > 0
+            && journal_bytes >= live.auto_aof_rewrite_min_bytes
+            && u128::from(journal_bytes) * 100 >= u128::from(snapshot_bytes) * u128::from(percentage)
+    }
+
+    /// The snapshot under way, if there is one, fails.
+    pub(super) async fn give_up_part(&mut self) {
+        match self.part.take() {
+            Some(SnapshotPart { written: None, .. }) => {
+                while self.shard.journal.scanned.take().is_none() {
+                    self.journals.wakes[self.shard.index].notified().await;
+                }
+            }
+            Some(_) => {}
+            None if self.journals.saving() > self.begun => {}
+            None => return,
+        }
+        let error = io::Error::other("the journal was switched off");
+        self.journals.end_part(self.shard.index, Err(error), unix_s()).await;
+    }
+}
+
+impl Shard {
+    /// Write this shard's part of a snapshot; answers its bytes.
+    async fn scan(&self, number: u64, head: FileHead) -> io::Result<u64> {
+        let Some(journals) = &self.shared.journals else { unreachable!("only journals have snapshots") };
+        let mut writer = SnapshotWriter::create(&journals.directory, number, head).await?;
+        let mut part = Part::default();
+        let mut cursor = 0;
+        loop {
+            let now_ms = self.clock.now().unix_ms;
+            let put = &mut |key: &[u8], entry| part.put(key, entry);
+            cursor = self.counters.borrow().scan(cursor, SNAPSHOT_STEP_COUNT, now_ms, put);
+            if part.is_full() || (cursor == 0 && !part.is_empty()) {
+                writer.write(&mut part).await?;
+            } else {
+                // Through the ring, so that all others that are ready come first.
+                let _ = tokio_uring::no_op().await;
+            }
+            if cursor == 0 {
+                return writer.finish().await;
+            }
+        }
+    }
+}
+
+fn unix_s() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
