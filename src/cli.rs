@@ -77,7 +77,7 @@ Examples:
   tallyring tail --match 'user:42:*' --count 10
 
 A server shows at most 64 KiB of such lines of each shard every 20 ms and lets nobody wait for them; how many commands were \
-not shown for that is said in lines that begin with #. With --sample they are a fair choice.";
+not shown for that is said in lines that begin with #. With --sample they are a fair choice. An argument is cut at 128 bytes.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

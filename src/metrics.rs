@@ -8,6 +8,7 @@
 //! Invariant: nothing here is on a request's way, and what scrapers take is bounded: [`SCRAPER_COUNT_MAX`] are served at
 //! once, each for [`SERVE_LIMIT`] at most, with one request of [`SCRAPE_REQUEST_BYTES_MAX`].
 
+mod columns;
 mod page;
 mod text;
 

@@ -67,6 +67,8 @@ pub struct Consumed<'a> {
     pub command_count: u64,
     /// Whether the client had given its password.
     pub authenticated: bool,
+    /// Whether it monitors itself, and reaches no counter.
+    pub is_monitor: bool,
     /// Whether a transaction was being queued.
     pub in_transaction: bool,
     /// Unix time in microseconds.
@@ -166,6 +168,7 @@ struct Requests<'a> {
     input: &'a [u8],
     at: usize,
     authenticated: bool,
+    is_monitor: bool,
     in_transaction: bool,
     spans: Spans,
     /// An inline request, whose quotes are undone in place.
@@ -190,10 +193,11 @@ struct Found {
 
 impl<'a> Requests<'a> {
     fn new(consumed: Consumed<'a>) -> Requests<'a> {
-        let Consumed { input, unfinished, authenticated, in_transaction, .. } = consumed;
+        let Consumed { input, unfinished, authenticated, is_monitor, in_transaction, .. } = consumed;
         let at = usize::try_from(unfinished.skip_bytes).unwrap_or(usize::MAX).min(input.len());
         let spans = Spans::default();
-        let mut requests = Requests { input, at, authenticated, in_transaction, spans, line: Vec::new() };
+        let line = Vec::new();
+        let mut requests = Requests { input, at, authenticated, is_monitor, in_transaction, spans, line };
         requests.arguments(unfinished.argument_count as usize);
         requests
     }
@@ -205,7 +209,7 @@ impl<'a> Requests<'a> {
             let mut in_transaction = self.in_transaction;
             let spec = shown(&self.call(inline), count, self.authenticated, &mut in_transaction);
             self.in_transaction = in_transaction;
-            if let Some(spec) = spec {
+            if let Some(spec) = spec.filter(|spec| !(self.is_monitor && spec.is_of_keyspace())) {
                 return Some(Request { call: self.call(inline), count, spec });
             }
         }

@@ -19,7 +19,7 @@ use thread_priority::{
 use super::histogram::{Packed, percentile_ns};
 use super::record::{Recorded, Recording, SECOND_NS, Span, Times};
 use super::result::Second;
-use super::thread::ThreadReport;
+use super::thread_report::ThreadReport;
 
 /// How often the thread looks whether the load is over.
 const TICK: Duration = Duration::from_millis(20);

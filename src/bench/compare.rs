@@ -3,7 +3,8 @@
 //! What varies is the run, not the request: a percentile over a million requests of one run says nothing about the next
 //! run. So each run gives one value of each measure, and the values of several runs give an interval (Welch's, of
 //! logarithms, since times vary by ratio). As several measures are looked at, each gets its part of the 5% of cases in
-//! which runs of the same thing may be called different (Bonferroni).
+//! which runs of the same thing may be called different (Bonferroni). What is smaller than the instrument resolves is no
+//! difference, however alike the runs of each side are.
 
 use std::fmt::Write;
 
@@ -16,6 +17,9 @@ pub const RUN_COUNT_MIN: usize = 3;
 
 /// How often two sets of runs of the same thing are called equal, at least.
 const CONFIDENCE: f64 = 0.95;
+
+/// A rate is offered to within so much of what was asked for, and times have three digits: nothing smaller is told apart.
+const RESOLUTION: f64 = 0.005;
 
 /// What is compared: name, whether more is better, value of a run in requests a second or nanoseconds.
 type Measure = (&'static str, bool, fn(&RunResult) -> Option<f64>);
@@ -59,7 +63,7 @@ impl Difference {
     pub fn finding(&self) -> Finding {
         match self.interval {
             None => Finding::Unknown,
-            Some((low, high)) if low <= 1.0 && high >= 1.0 => Finding::Equal,
+            Some((low, high)) if low <= 1.0 + RESOLUTION && high >= 1.0 - RESOLUTION => Finding::Equal,
             Some((low, _)) if (low > 1.0) == self.more_is_better => Finding::Better,
             Some(_) => Finding::Worse,
         }
@@ -243,6 +247,18 @@ mod tests {
         assert!(worse >= 190, "{worse}");
         let better = (0..200).filter(|_| found(&mut noise, 10, 1.0 / 1.33) == Finding::Better).count();
         assert!(better >= 190, "{better}");
+    }
+
+    #[test]
+    fn what_the_rate_is_not_accurate_to_is_no_difference() {
+        // An open loop answers what it was offered, but for the last requests.
+        let side = |per_s: [f64; 3]| per_s.map(|per_s| [Some(per_s), Some(5e4), None, None]);
+        let of = |b: [f64; 3]| {
+            let differences = differences(&side([25_000.0, 25_001.0, 25_000.0]), &side(b));
+            Comparison { differences, warnings: Vec::new(), counts: (3, 3) }.finding()
+        };
+        assert_eq!(of([24_975.0, 24_976.0, 24_974.0]), Finding::Equal);
+        assert_eq!(of([24_750.0, 24_752.0, 24_749.0]), Finding::Worse);
     }
 
     fn set(count: usize, answered: u64) -> Vec<RunResult> {

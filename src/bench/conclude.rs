@@ -8,7 +8,7 @@ use super::judge::Facts;
 use super::record::Times;
 use super::result::{CommandLatencies, FORMAT, Latencies, Requests, RunResult, Server, Verification};
 use super::run::Run;
-use super::thread::ThreadReport;
+use super::thread_report::ThreadReport;
 
 impl Driven {
     /// What all threads' replies showed.

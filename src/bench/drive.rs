@@ -16,7 +16,8 @@ use super::pace::now_ns;
 use super::record::{Recorded, Recording, Span, Times};
 use super::result::{Load, Second};
 use super::run::{BenchError, Limit, Observer, Run};
-use super::thread::{self as load_thread, Order, ThreadReport};
+use super::thread::{self as load_thread, Order};
+use super::thread_report::ThreadReport;
 
 /// From the start of all threads until the load begins.
 const LEAD_NS: u64 = 2_000_000;
@@ -68,7 +69,7 @@ impl Threads {
             let (go, goes_on) = mpsc::channel();
             let (spare, spare_sets) = mpsc::channel();
             for _ in 0..SPARE_COUNT {
-                let _ = spare.send(Box::new(Recording::new(command_count)));
+                let _ = spare.send(Box::new(Recording::touched(command_count)));
             }
             let order = Order {
                 run: run.clone(),

@@ -12,10 +12,12 @@ pub const BUSY_SHARE_MAX: f64 = 0.95;
 const SERVER_SHARE_MIN: f64 = 0.90;
 
 /// Less lateness of the generator's own than this at a quantile never spoils a result, nor less than this share of the
-/// response time there.
-const LATENESS_RULES: [Rule; 2] = [
+/// response time there. Where samples are too few for the higher ones, the lower ones decide.
+const LATENESS_RULES: [Rule; 4] = [
     Rule { quantile: 0.99, name: "p99", lateness_ns: 100_000, share: 0.10 },
     Rule { quantile: 0.999, name: "p99.9", lateness_ns: 1_000_000, share: 0.25 },
+    Rule { quantile: 0.9, name: "p90", lateness_ns: 100_000, share: 0.10 },
+    Rule { quantile: 0.5, name: "p50", lateness_ns: 100_000, share: 0.10 },
 ];
 
 struct Rule {
@@ -226,6 +228,9 @@ mod tests {
         let verdict = facts(OPEN, &response, &late).verdict();
         assert_eq!(verdict.exit_code(), 2);
         assert!(reason(verdict).contains("late by 110 us at p99"));
+        // So few samples have no p99; they are late all the same.
+        let verdict = facts(OPEN, &of(5_000, 500_000), &of(5_000, 110_000)).verdict();
+        assert!(reason(verdict).contains("late by 110 us at p90"));
         // A closed loop has no times to be late for.
         assert_eq!(facts(Load::Closed, &response, &late).verdict(), Verdict::Ok);
         // Beside a response time of a second that is nothing.

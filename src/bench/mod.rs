@@ -23,6 +23,7 @@ pub mod trace;
 pub mod buffer;
 pub mod closed;
 pub mod collect;
+pub mod control;
 pub mod drive;
 pub mod flight;
 pub mod nodes;
@@ -34,6 +35,7 @@ pub mod reply;
 pub mod sink;
 pub mod target;
 pub mod thread;
+pub mod thread_report;
 
 // What a run finds out.
 pub mod account;

@@ -1,8 +1,9 @@
 //! Who is asked: one server, or the nodes of a cluster with the slots of each.
 
+use super::control::{Control, Value};
 use super::requests::Slots;
 use super::run::BenchError;
-use super::target::{Control, Target, Value, node_address};
+use super::target::{Target, node_address};
 use crate::limits::{LOAD_NODE_COUNT_MAX, SLOT_COUNT};
 
 /// One server of a load.

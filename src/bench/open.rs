@@ -110,18 +110,20 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
     let (mut event_count, mut before_ns) = (0, now_ns());
     let mut moments = moments(thread);
     let mut next = moments.next();
-    let mut is_over = false;
-    // A last turn after the end hands out what came due shortly before it; what is more is a backlog that no time of
-    // grace would clear.
     while let Some(first) = next
-        && !is_over
         && !thread.stopping.get()
     {
         let now = now_ns();
-        is_over = thread.is_over(now);
+        let is_over = thread.is_over(now);
+        let has_room = thread.pending_count.get() < LOAD_PENDING_COUNT_MAX;
+        // What came due before the end is handed out after it too, within the time of grace: a thread that was kept from
+        // its core is late, and the server did nothing wrong. Where too many wait already, that would not help.
+        let is_lost = now >= thread.span.get().end_ns.saturating_add(GRACE_NS) || !has_room;
+        if is_over && (is_lost || first.intended_ns > now) {
+            break;
+        }
         if first.intended_ns <= now {
             let mut turn_count = 0;
-            let has_room = thread.pending_count.get() < LOAD_PENDING_COUNT_MAX;
             while let Some(due) = next.filter(|due| due.intended_ns <= now && turn_count < TURN_COUNT_MAX && has_room) {
                 let Some(connection) = choice.next(thread, connections, due) else { break };
                 thread.report.borrow_mut().count_intended(thread.span.get(), due.intended_ns, pipeline as u64);
@@ -133,6 +135,8 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
             if turn_count > 0 {
                 // What was handed out is sent when the ring turns.
                 let _ = tokio_uring::no_op().await;
+            } else if is_over {
+                break;
             } else {
                 // Too many wait, or no connection is there now.
                 sleep_until(now + DRAIN_TICK_NS).await;

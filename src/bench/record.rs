@@ -45,6 +45,11 @@ impl Times {
     pub fn reset(&mut self) {
         self.all().into_iter().filter(|histogram| !histogram.is_empty()).for_each(Histogram::reset);
     }
+
+    /// Have its memory now. The kernel gives a page of zeros only when it is first written to.
+    fn touch(&mut self) {
+        self.all().into_iter().for_each(Histogram::reset);
+    }
 }
 
 /// What a thread recorded in one second.
@@ -59,9 +64,16 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// An empty one.
+    /// An empty one, whose memory comes as it is used.
     pub fn new(command_count: usize) -> Recording {
         Recording { commands: vec![Times::default(); command_count], answered_count: 0, error_count: 0 }
+    }
+
+    /// An empty one, whose memory is there: who records in it is not kept waiting for pages.
+    pub fn touched(command_count: usize) -> Recording {
+        let mut recording = Recording::new(command_count);
+        recording.commands.iter_mut().for_each(Times::touch);
+        recording
     }
 
     /// Forget all.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::account;
 use super::collect::Progress;
+use super::control::{Control, Value};
 use super::distribution::Distribution;
 use super::drive::Driven;
 use super::mix::Mix;
 use super::nodes::{self, Node};
 use super::result::{Load, RunResult, Server, Verification, Workload};
-use super::target::{Control, Target, TargetError, Value};
+use super::target::{Target, TargetError};
 use super::template::KeyNames;
 use super::trace::Trace;
 use super::verify;

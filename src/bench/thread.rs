@@ -11,10 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use hdrhistogram::Histogram;
-
 use super::buffer::{self, Buffer};
-use super::flight::{Flight, Rule, Shown};
+use super::flight::{Flight, Rule};
 use super::nodes::Node;
 use super::pace::{now_ns, sleep_until, thread_cpu_ns};
 use super::record::{Recorded, Recorder, Recording, SECOND_NS, Span};
@@ -22,7 +20,8 @@ use super::reply;
 use super::requests::Requests;
 use super::result::Load;
 use super::run::{BenchError, Limit, Run};
-use super::{closed, histogram, open};
+use super::thread_report::ThreadReport;
+use super::{closed, open};
 use crate::socket::Socket;
 
 /// Entries of the ring.
@@ -52,37 +51,6 @@ pub struct Order {
     pub go: Receiver<(u64, Span)>,
     /// Stop early.
     pub stop: Arc<AtomicBool>,
-}
-
-/// What a thread did and saw.
-#[derive(Debug)]
-pub struct ThreadReport {
-    /// Requests to be sent in the measured time.
-    pub intended: Vec<u64>,
-    /// Of those, what was sent; by the second in which it was.
-    pub sent: Vec<u64>,
-    /// Requests of the measured time that were never answered.
-    pub unanswered_count: u64,
-    /// Connections that the server ended.
-    pub reset_count: u64,
-    /// How many of them were opened again.
-    pub reopened_count: u64,
-    /// How the first of them ended.
-    pub reset: Option<String>,
-    /// What the replies showed.
-    pub shown: Shown,
-    /// From when a request could have been sent until it was: what of its lateness is this thread's own.
-    pub own_lateness: Histogram<u64>,
-    /// Processor time between the beginning and the end of the measured time.
-    pub cpu_ns: u64,
-    /// Of that, what went into waiting without sleeping.
-    pub spun_ns: u64,
-    /// When the measured time ended for this thread: early if it was stopped, or all requests were answered.
-    pub end_ns: u64,
-    /// The moment of the last reply.
-    pub last_reply_ns: u64,
-    /// It ended before its time because no connection was left.
-    pub deserted: bool,
 }
 
 /// One connection of a thread.
@@ -238,48 +206,6 @@ fn connect(run: &Run, index: usize, nodes: &[Node]) -> Result<Vec<Rc<Connection>
             Ok(Rc::new(Connection::new(index, node, socket, run.key_count)))
         })
         .collect()
-}
-
-impl ThreadReport {
-    fn new() -> ThreadReport {
-        ThreadReport {
-            intended: Vec::new(),
-            sent: Vec::new(),
-            unanswered_count: 0,
-            reset_count: 0,
-            reopened_count: 0,
-            reset: None,
-            shown: Shown::default(),
-            own_lateness: histogram::empty(),
-            cpu_ns: 0,
-            spun_ns: 0,
-            end_ns: 0,
-            last_reply_ns: 0,
-            deserted: false,
-        }
-    }
-
-    /// So many requests were to be sent at a moment of the span.
-    #[inline]
-    pub fn count_intended(&mut self, span: Span, ns: u64, count: u64) {
-        add(&mut self.intended, span, ns, count);
-    }
-
-    /// So many were sent.
-    #[inline]
-    pub fn count_sent(&mut self, span: Span, ns: u64, count: u64) {
-        // What was to be sent within the span and was sent after it is the last second's.
-        add(&mut self.sent, span, ns.min(span.end_ns - 1), count);
-    }
-}
-
-fn add(counts: &mut Vec<u64>, span: Span, ns: u64, count: u64) {
-    if let Some(second) = span.second_of(ns) {
-        if counts.len() <= second {
-            counts.resize(second + 1, 0);
-        }
-        counts[second] += count;
-    }
 }
 
 impl Thread {

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use super::control::encode;
 use super::mix::Mix;
-use super::target::encode;
 use super::template::{Argument, Digits, Effect, Template};
 use crate::limits::{LOAD_COMMAND_COUNT_MAX, LOAD_REQUEST_BYTES_MAX, LOAD_TRACE_BYTES_MAX};
 

@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 
+use super::control::encode;
 use super::flight::Shown;
 use super::nodes::Node;
 use super::reply::{BUFFER_BYTES_MIN, Part, Replies};
 use super::result::Verification;
 use super::run::{BenchError, Observer};
-use super::target::{Stream, TargetError, encode};
+use super::target::{Stream, TargetError};
 use super::template::KeyNames;
 use crate::slot;
 

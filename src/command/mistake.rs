@@ -19,6 +19,9 @@ pub const NOT_IN_TRANSACTION: Mistake = fixed("ERR Command not allowed inside a 
 /// `EXEC` of an aborted transaction.
 pub const EXEC_ABORTED: Mistake = fixed("EXECABORT Transaction discarded because of previous errors.");
 
+/// A command that reads or writes counters, from a client that monitors, in Redis's words.
+pub const MONITOR_AND_KEYSPACE: Mistake = fixed("ERR Replica can't interact with the keyspace");
+
 /// Client bytes that an error shows at most.
 const SHOWN_BYTES_MAX: usize = 128;
 

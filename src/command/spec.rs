@@ -78,6 +78,11 @@ impl Spec {
         self.arity_allows(count) && (self.keys.step != 2 || count % 2 == 1)
     }
 
+    /// Whether it reads or writes counters.
+    pub const fn is_of_keyspace(&self) -> bool {
+        self.flags.has(flag::WRITE) || self.flags.has(flag::READONLY)
+    }
+
     /// What it is while a transaction is being queued.
     pub fn in_transaction(&self) -> InTransaction {
         if self.flags.has(flag::IMMEDIATE) {

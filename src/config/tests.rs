@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cli::{self, Cli, Invocation};
-use crate::host::Limit;
+use crate::host::{Host, Limit};
+use crate::startup::MemoryPlan;
 
 /// Every option with two values, as the flag takes them and as TOML.
 const SAMPLES: [(&str, [&str; 2], [&str; 2]); 32] = [

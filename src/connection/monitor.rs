@@ -20,6 +20,7 @@ pub struct Before {
     at: usize,
     unfinished: Unfinished,
     authenticated: bool,
+    is_monitor: bool,
     in_transaction: bool,
     /// An inline request as it came: its quotes are undone in place.
     inline: Option<Vec<u8>>,
@@ -40,6 +41,7 @@ impl Connection {
             at,
             unfinished: session.unfinished(),
             authenticated: session.client.authenticated,
+            is_monitor: session.client.monitor.is_some(),
             in_transaction: session.client.transaction.is_some(),
             inline,
         })
@@ -58,6 +60,7 @@ impl Connection {
             unfinished: before.unfinished,
             command_count: called_count + u64::from(matches!(status, Status::Task { .. })),
             authenticated: before.authenticated,
+            is_monitor: before.is_monitor,
             in_transaction: before.in_transaction,
             unix_us: self.shard.clock.unix_us(),
         });
@@ -71,6 +74,7 @@ impl Connection {
                 unfinished: Unfinished::default(),
                 command_count: 1,
                 authenticated: true,
+                is_monitor: self.is_monitor(),
                 in_transaction: false,
                 unix_us: self.shard.clock.unix_us(),
             });

@@ -4,12 +4,11 @@
 //! only grows. What belongs to a shard has its number as a label. `CONFIG RESETSTAT` sets counters to 0, as a restart
 //! does.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::text::{Kind, Text, seconds};
+use super::columns::{BY_SHARD, Column, DURABILITY, Durability, JOURNAL_BY_SHARD};
+use super::text::{Kind, Text};
 use crate::command::{SPEC_COUNT, by_index};
-use crate::journal::shared::Journals;
 use crate::latency::{Cumulated, Stage, Which};
 use crate::mesh::Observer;
 use crate::process;
@@ -43,117 +42,6 @@ pub(super) const BOUNDS_NS: [u64; 22] = [
     10_000_000_000,
 ];
 
-/// What each shard has one number of.
-type Column = (&'static str, Kind, &'static str, fn(&Report) -> f64);
-
-const COLUMNS: [Column; 19] = [
-    ("tallyring_keys", Kind::Gauge, "Counters.", |report| report.key_count as f64),
-    ("tallyring_expiring_keys", Kind::Gauge, "Counters that expire.", |report| report.expiring_count as f64),
-    ("tallyring_keyspace_bytes", Kind::Gauge, "Memory of the counters.", |report| report.counter_bytes as f64),
-    ("tallyring_expired_keys_total", Kind::Counter, "Counters that have expired.", |report| {
-        report.expired_count as f64
-    }),
-    ("tallyring_keyspace_hits_total", Kind::Counter, "Reads that found their counter.", |report| {
-        report.hit_count as f64
-    }),
-    ("tallyring_keyspace_misses_total", Kind::Counter, "Reads that did not find one.", |report| {
-        report.miss_count as f64
-    }),
-    ("tallyring_shard_commands_total", Kind::Counter, "Commands that a shard's own clients have sent.", |report| {
-        report.command_count as f64
-    }),
-    ("tallyring_shard_cpu_seconds_total", Kind::Counter, "Processor time of a shard's thread.", |report| {
-        seconds(report.cpu_ns)
-    }),
-    ("tallyring_clients", Kind::Gauge, "Connections.", |report| report.client_count as f64),
-    ("tallyring_stalled_clients", Kind::Gauge, "Connections with an unfinished request or unread replies.", |report| {
-        report.stalled_count as f64
-    }),
-    ("tallyring_connections_total", Kind::Counter, "Connections that were let in.", |report| {
-        report.connection_count as f64
-    }),
-    ("tallyring_received_bytes_total", Kind::Counter, "Bytes received from clients.", |report| {
-        report.received_bytes as f64
-    }),
-    ("tallyring_sent_bytes_total", Kind::Counter, "Bytes sent to clients.", |report| report.sent_bytes as f64),
-    ("tallyring_mesh_batches_total", Kind::Counter, "Batches of operations sent to other shards.", |report| {
-        report.mesh_batch_count as f64
-    }),
-    ("tallyring_buffers", Kind::Gauge, "Fixed buffers.", |report| report.buffer_count as f64),
-    ("tallyring_buffers_lent", Kind::Gauge, "Fixed buffers that connections hold.", |report| report.lent_count as f64),
-    (
-        "tallyring_buffers_recalled_total",
-        Kind::Counter,
-        "Fixed buffers taken back from clients that stall.",
-        |report| report.recall_count as f64,
-    ),
-    ("tallyring_parked_bytes", Kind::Gauge, "What stalled clients have left over.", |report| {
-        report.parked_bytes as f64
-    }),
-    ("tallyring_transaction_queue_bytes", Kind::Gauge, "Commands that transactions have queued.", |report| {
-        report.queue_bytes as f64
-    }),
-];
-
-/// The same, where there are journals.
-const JOURNAL_COLUMNS: [Column; 6] = [
-    ("tallyring_journal_unsynced_bytes", Kind::Gauge, "Bytes of the journal that are not on the disk.", |report| {
-        report.journal.unsynced_bytes as f64
-    }),
-    (
-        "tallyring_journal_unsynced_seconds",
-        Kind::Gauge,
-        "How long ago the oldest change was that is not on the disk; 0 when all are.",
-        |report| seconds(report.journal.unsynced_ns),
-    ),
-    ("tallyring_journal_syncs_total", Kind::Counter, "Syncs of the journal.", |report| {
-        report.journal.sync_count as f64
-    }),
-    ("tallyring_journal_sync_seconds_total", Kind::Counter, "What syncs of the journal took.", |report| {
-        seconds(report.journal.sync_ns)
-    }),
-    ("tallyring_journal_last_sync_seconds", Kind::Gauge, "What the last sync of the journal took.", |report| {
-        seconds(report.journal.last_sync_ns)
-    }),
-    ("tallyring_journal_delayed_syncs_total", Kind::Counter, "Syncs that took a second or longer.", |report| {
-        report.journal.delayed_sync_count as f64
-    }),
-];
-
-/// What all journals have one number of together.
-type DurabilityRow = (&'static str, Kind, &'static str, fn(&Durability) -> f64);
-
-const DURABILITY: [DurabilityRow; 8] = [
-    ("tallyring_journal_bytes", Kind::Gauge, "Bytes of the journals since the last snapshot.", |journals| {
-        journals.journal_bytes as f64
-    }),
-    (
-        "tallyring_journal_failing",
-        Kind::Gauge,
-        "1 while the journal cannot be written: writes are refused.",
-        |journals| f64::from(u8::from(journals.failing)),
-    ),
-    ("tallyring_snapshot_bytes", Kind::Gauge, "Bytes of the last snapshot.", |journals| journals.snapshot_bytes as f64),
-    ("tallyring_snapshot_running", Kind::Gauge, "1 while a snapshot is taken.", |journals| {
-        f64::from(u8::from(journals.saving))
-    }),
-    ("tallyring_snapshots_total", Kind::Counter, "Snapshots that were completed.", |journals| {
-        journals.save_count as f64
-    }),
-    ("tallyring_snapshot_last_failed", Kind::Gauge, "1 when the last snapshot failed.", |journals| {
-        f64::from(u8::from(journals.last_save_failed))
-    }),
-    (
-        "tallyring_snapshot_last_timestamp_seconds",
-        Kind::Gauge,
-        "Unix time of the last snapshot that was completed, or of the start.",
-        |journals| journals.last_save_s as f64,
-    ),
-    ("tallyring_snapshot_last_seconds", Kind::Gauge, "What the last snapshot took.", |journals| {
-        journals.last_save_duration_s as f64
-    }),
-];
-
 /// What a page is made from.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -179,36 +67,6 @@ pub(super) struct Facts {
     started_unix_s: f64,
     uptime: Duration,
     run_id: String,
-}
-
-/// What the journals have in common.
-#[derive(Debug)]
-struct Durability {
-    journal_bytes: u64,
-    snapshot_bytes: u64,
-    failing: bool,
-    saving: bool,
-    save_count: u64,
-    last_save_failed: bool,
-    /// Unix time.
-    last_save_s: i64,
-    /// 0 before the first.
-    last_save_duration_s: u64,
-}
-
-impl Durability {
-    fn of(journals: &Journals) -> Durability {
-        Durability {
-            journal_bytes: journals.journal_bytes.load(Ordering::Relaxed),
-            snapshot_bytes: journals.snapshot_bytes.load(Ordering::Relaxed),
-            failing: journals.is_failing(),
-            saving: journals.saving() != 0,
-            save_count: journals.save_count(),
-            last_save_failed: journals.last_save_failed(),
-            last_save_s: journals.last_save_s(),
-            last_save_duration_s: journals.last_save_duration_s().unwrap_or(0),
-        }
-    }
 }
 
 /// Makes pages.
@@ -290,7 +148,7 @@ fn write(facts: &Facts, page_bytes: usize) -> String {
     let mut text = Text::with_capacity(page_bytes);
     commands(&mut text, facts);
     latencies(&mut text, facts);
-    columns(&mut text, facts, &COLUMNS);
+    columns(&mut text, facts, &BY_SHARD);
     if let Some(durability) = &facts.durability {
         journal(&mut text, facts, durability);
     }
@@ -300,7 +158,7 @@ fn write(facts: &Facts, page_bytes: usize) -> String {
     text.finish()
 }
 
-fn columns(text: &mut Text, facts: &Facts, columns: &[Column]) {
+fn columns(text: &mut Text, facts: &Facts, columns: &[Column<Report>]) {
     for (name, kind, help, number) in columns {
         text.family(name, *kind, help);
         for (shard, report) in facts.reports.iter().enumerate() {
@@ -311,7 +169,7 @@ fn columns(text: &mut Text, facts: &Facts, columns: &[Column]) {
 
 /// How far the journals are behind, and the snapshots.
 fn journal(text: &mut Text, facts: &Facts, durability: &Durability) {
-    columns(text, facts, &JOURNAL_COLUMNS);
+    columns(text, facts, &JOURNAL_BY_SHARD);
     for (name, kind, help, number) in DURABILITY {
         text.single(name, kind, help, number(durability));
     }

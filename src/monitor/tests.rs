@@ -9,6 +9,7 @@ fn consumed(input: &[u8], command_count: u64) -> Consumed<'_> {
         unfinished: Unfinished::default(),
         command_count,
         authenticated: true,
+        is_monitor: false,
         in_transaction: false,
         unix_us: 1_339_518_083_007_412,
     }
@@ -114,6 +115,9 @@ fn strangers_and_queued_commands_are_not_shown() {
     let input = [request(&[b"INCR", b"a"]), request(&[b"DISCARD"]), request(&[b"INCR", b"b"])].concat();
     show(Consumed { in_transaction: true, ..consumed(&input, 2) });
     assert_eq!(taken(&monitors), [r#""DISCARD""#, r#""INCR" "b""#]);
+    // What a monitor may not do.
+    show(Consumed { is_monitor: true, ..consumed(&[request(&[b"GET", b"a"]), request(&[b"PING"])].concat(), 1) });
+    assert_eq!(taken(&monitors), [r#""PING""#]);
 }
 
 #[test]

@@ -4,13 +4,14 @@
 //! the plan is interrupted, marked as partial.
 
 use std::fs;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::capacity::{Demand, PerNode, what_if};
+use super::jitter::jitter;
 use super::memory;
 use super::options::{Options, per_s};
+use super::progress::{Quiet, line, say};
 use super::report;
 use super::result::{Calibration, Confirmed, FORMAT, Plan, Scaling, Step};
 use super::search::{Found, Length, Next, Phase, Range, Search};
@@ -25,16 +26,12 @@ use crate::bench::table;
 use crate::bench::target::{Address, Target};
 use crate::bench::units::{rate, time};
 use crate::bench::watch::Interruption;
-use crate::bench::{self, Limit, Observer, Progress, Run};
+use crate::bench::{self, Limit, Observer, Run};
 use crate::host::{self, Host};
 
-/// How long the host's jitter, the generator's ceiling and a point of the scaling are measured.
-const JITTER_TIME: Duration = Duration::from_secs(1);
+/// How long the generator's ceiling and a point of the scaling are measured.
 const CALIBRATION_TIME: Duration = Duration::from_secs(2);
 const SWEEP_TIME: Duration = Duration::from_millis(1_500);
-
-/// A thread that reads the clock without end was kept from its core when two readings are this far apart.
-const PAUSE_NS_MIN: u64 = 5_000;
 
 /// A host that takes a thread's core away for more than this share of the time is not fit to measure on.
 const PAUSED_SHARE_MAX: f64 = 0.02;
@@ -52,35 +49,6 @@ const IDLE_ANSWER: Duration = Duration::from_millis(20);
 
 /// What a TCP segment takes on the wire beside its data: Ethernet with its gaps, IP, TCP with timestamps.
 const SEGMENT_OVERHEAD_BYTES: f64 = 90.0;
-
-/// Follows a trial without a word, and knows when to stop.
-struct Quiet {
-    interruption: Interruption,
-}
-
-impl Observer for Quiet {
-    fn phase(&mut self, what: &str) {
-        if what.starts_with("memory") {
-            say(what);
-        }
-    }
-
-    fn second(&mut self, _: &Progress) {}
-
-    fn interrupted(&self) -> bool {
-        self.interruption.came()
-    }
-}
-
-/// A line of progress. On a terminal the next one replaces it.
-fn say(text: &str) {
-    if std::io::stderr().is_terminal() { eprint!("\r\x1b[K{text}") } else { eprintln!("{text}") }
-}
-
-/// A line that stays.
-fn line(text: &str) {
-    if std::io::stderr().is_terminal() { eprintln!("\r\x1b[K{text}") } else { eprintln!("{text}") }
-}
 
 /// Carry out `tallyring plan`.
 pub fn execute(options: &Options) -> ExitCode {
@@ -416,20 +384,4 @@ impl<'a> Planning<'a> {
         }
         Ok(())
     }
-}
-
-/// The longest time that this thread was kept from its core in a second without rest, and the share of the second.
-fn jitter() -> (u64, f64) {
-    let begun = Instant::now();
-    let (mut last, mut longest_ns, mut paused_ns) = (begun, 0, 0);
-    while begun.elapsed() < JITTER_TIME {
-        let now = Instant::now();
-        let gap_ns = now.duration_since(last).as_nanos() as u64;
-        if gap_ns >= PAUSE_NS_MIN {
-            paused_ns += gap_ns;
-        }
-        longest_ns = longest_ns.max(gap_ns);
-        last = now;
-    }
-    (longest_ns, paused_ns as f64 / JITTER_TIME.as_nanos() as f64)
 }

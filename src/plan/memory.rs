@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bench::Observer;
-use crate::bench::target::{Control, Stream, Target, TargetError, Value, encode};
+use crate::bench::control::{Control, Value, encode};
+use crate::bench::target::{Stream, Target, TargetError};
 
 /// Points at which memory is read, evenly up to the number of counters: the last three quarters span two doublings.
 const POINT_COUNT: u64 = 8;

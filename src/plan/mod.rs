@@ -17,6 +17,8 @@ pub mod usl;
 
 // Asking a real server, and saying what came of it.
 pub mod execute;
+mod jitter;
+mod progress;
 pub mod report;
 pub mod result;
 

@@ -133,6 +133,7 @@ impl Parsing<'_> {
         client.transaction.is_none()
             && client.reply == ReplyMode::On
             && !client.closing
+            && client.monitor.is_none()
             && !stranger
             && !self.around.writes_paused
             && self.around.writes_refused.is_none()

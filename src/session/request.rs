@@ -278,10 +278,10 @@ impl Parsing<'_> {
         if self.session.client.transaction.is_some() && spec.in_transaction() == InTransaction::Refused {
             return Some(mistake::NOT_IN_TRANSACTION);
         }
-        match self.around.writes_refused {
-            Some(text) if spec.flags.has(flag::WRITE) => Some(mistake::made(text.to_owned())),
-            _ => None,
+        if let Some(text) = self.around.writes_refused.filter(|_| spec.flags.has(flag::WRITE)) {
+            return Some(mistake::made(text.to_owned()));
         }
+        (self.session.client.monitor.is_some() && spec.is_of_keyspace()).then_some(mistake::MONITOR_AND_KEYSPACE)
     }
 
     /// Answer a request with an error. A transaction that is being queued will not be executed.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    PROCESS_LIMIT, REPLY_LIMIT, Server, binary, int, ok, peer_or_skip, run, serve_command, spread_keys, within,
+    Conn, PROCESS_LIMIT, REPLY_LIMIT, Server, binary, int, ok, peer_or_skip, run, serve_command, spread_keys, within,
 };
 
 /// A server with metrics, and where.
@@ -291,72 +291,103 @@ fn thread_ns(server: &Server, name: &str) -> u64 {
     tasks.filter_map(|task| of(task.ok()?.path())).sum()
 }
 
-/// Commands that a pipelining client has answered within `duration`.
-fn commands_within(server: &Server, duration: Duration) -> u64 {
+/// What a shard did in a slice of time, and what it took.
+struct Slice {
+    /// Processor time of the shard's thread for each command, in nanoseconds.
+    command_ns: f64,
+    /// Commands a second.
+    per_s: f64,
+}
+
+/// Drive the shard as fast as one pipelining client can, for `duration`.
+fn slice(server: &Server, conn: &mut Conn, duration: Duration) -> Slice {
     const DEPTH: usize = 512;
-    let mut conn = server.connect();
     let batch = b"INCR key\r\n".repeat(DEPTH);
-    let start = Instant::now();
-    let mut count = 0;
+    let (before_ns, start, mut count) = (thread_ns(server, "shard-0"), Instant::now(), 0);
     while start.elapsed() < duration {
         conn.send(&batch);
         conn.read_many(DEPTH);
-        count += DEPTH as u64;
+        count += DEPTH;
+    }
+    let shard_ns = thread_ns(server, "shard-0") - before_ns;
+    Slice { command_ns: shard_ns as f64 / count as f64, per_s: count as f64 / start.elapsed().as_secs_f64() }
+}
+
+/// Scrape a hundred times a second while `on`, until `stop`; how often that was.
+fn scrape(metrics: SocketAddr, on: &AtomicBool, stop: &AtomicBool) -> u32 {
+    let start = Instant::now();
+    let (mut next, mut count) = (start, 0);
+    // A test that fails does not come to stop it.
+    while !stop.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(600) {
+        if on.load(Ordering::Relaxed) {
+            assert_eq!(get(metrics, "/metrics").0, 200);
+            count += 1;
+        }
+        next = (next + Duration::from_millis(10)).max(Instant::now());
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     count
 }
 
-/// Scrape a hundred times a second until `stop`; how often that was.
-fn scrape(metrics: SocketAddr, stop: &AtomicBool) -> u32 {
-    let (start, mut count) = (Instant::now(), 0);
-    while !stop.load(Ordering::Relaxed) {
-        assert_eq!(get(metrics, "/metrics").0, 200);
-        count += 1;
-        std::thread::sleep((Duration::from_millis(10) * count).saturating_sub(start.elapsed()));
-    }
-    count
+/// Median of the values, and the two that its 95% interval lies between: of the values in order, those 0.98 roots of their
+/// number before and behind the middle (the sign test).
+fn median(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let (middle, away) = (values.len() as f64 / 2.0, 0.98 * (values.len() as f64).sqrt());
+    let at = |place: f64| values[(place.max(0.0) as usize).min(values.len() - 1)];
+    [middle - away, middle, middle + away].map(at)
 }
 
-/// What the metrics' thread and the shard's take of a core while `meanwhile` runs, scraped or not.
-fn shares<T>(server: &Server, metrics: SocketAddr, scraped: bool, meanwhile: impl FnOnce() -> T) -> ([f64; 2], T) {
-    let spent_ns = || ["metrics", "shard-0"].map(|name| thread_ns(server, name));
-    let (before_ns, start, stop) = (spent_ns(), Instant::now(), AtomicBool::new(!scraped));
-    let done = std::thread::scope(|scope| {
-        let scraper = scope.spawn(|| scrape(metrics, &stop));
-        let done = meanwhile();
-        stop.store(true, Ordering::Relaxed);
-        println!("{} scrapes in {:.1} s", scraper.join().expect("no panic"), start.elapsed().as_secs_f64());
-        done
-    });
-    let (after_ns, elapsed_ns) = (spent_ns(), start.elapsed().as_nanos() as f64);
-    ([0, 1].map(|thread| (after_ns[thread] - before_ns[thread]) as f64 / elapsed_ns), done)
-}
-
-/// What a shard gives for being scraped is told by one that has nothing else to do: under load it is lost in what a
-/// machine's speed changes by. `TALLYRING_SCRAPE_ROUNDS=8 TALLYRING_TEST_BIN=target/release/tallyring cargo test --test it
-/// scraping_costs -- --nocapture` also prints what becomes of a load.
+/// A shard that has nothing else to do tells what it gives for being scraped. That this is what a load loses is told by
+/// pairs of slices, scraped and not, by turns: `TALLYRING_SCRAPE_PAIRS=100` makes so many and prints what became of them.
 #[test]
 fn scraping_costs_next_to_nothing() {
-    let (server, metrics) = start(1, &[]);
-    commands_within(&server, Duration::from_millis(500));
-    let idle = |scraped| shares(&server, metrics, scraped, || std::thread::sleep(Duration::from_secs(2))).0;
-    let (alone, scraped) = (idle(false), idle(true));
-    println!(
-        "of a core, alone and scraped: metrics' thread {:.4} {:.4}, shard {:.4} {:.4}",
-        alone[0], scraped[0], alone[1], scraped[1]
-    );
-    assert!(alone[0] < 0.001, "nobody scrapes, so nothing is done: {}", alone[0]);
-    assert!(scraped[0] > 0.0 && scraped[0] < 0.2, "{}", scraped[0]);
-    assert!(scraped[1] - alone[1] < 0.01, "{} and {}", scraped[1], alone[1]);
+    let (server, metrics) = start(1, &["--pin", "0"]);
+    let mut conn = server.connect();
+    slice(&server, &mut conn, Duration::from_millis(500));
+    let (on, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let spent_ns = || ["metrics", "shard-0"].map(|name| thread_ns(&server, name));
+    std::thread::scope(|scope| {
+        let scraper = scope.spawn(|| scrape(metrics, &on, &stop));
+        let shares = |scraped: bool| {
+            on.store(scraped, Ordering::Relaxed);
+            let (before_ns, start) = (spent_ns(), Instant::now());
+            std::thread::sleep(Duration::from_secs(2));
+            let (after_ns, elapsed_ns) = (spent_ns(), start.elapsed().as_nanos() as f64);
+            [0, 1].map(|thread| (after_ns[thread] - before_ns[thread]) as f64 / elapsed_ns)
+        };
+        let (alone, scraped) = (shares(false), shares(true));
+        println!(
+            "of a core, alone and scraped: metrics' thread {:.4} {:.4}, shard {:.4} {:.4}",
+            alone[0], scraped[0], alone[1], scraped[1]
+        );
+        assert!(alone[0] < 0.001, "nobody scrapes, so nothing is done: {}", alone[0]);
+        assert!(scraped[0] > 0.0 && scraped[0] < 0.2, "{}", scraped[0]);
+        assert!(scraped[1] - alone[1] < 0.01, "{} and {}", scraped[1], alone[1]);
 
-    let round_count = std::env::var("TALLYRING_SCRAPE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(0);
-    for round in 0..round_count {
-        // Which comes first changes, so that a machine that slows down does not decide it.
-        for scraped in [round % 2 == 1, round % 2 == 0] {
-            let duration = Duration::from_secs(3);
-            let ([share, _], commands) = shares(&server, metrics, scraped, || commands_within(&server, duration));
-            let rate = commands as f64 / duration.as_secs_f64();
-            println!("scraped: {scraped}, {rate:.0} commands/s, the metrics' thread takes {share:.4} of a core");
+        let pair_count = std::env::var("TALLYRING_SCRAPE_PAIRS").ok().and_then(|pairs| pairs.parse().ok()).unwrap_or(0);
+        let (mut times, mut rates) = (Vec::new(), Vec::new());
+        for pair in 0..pair_count {
+            let mut measure = |scraped: bool| {
+                on.store(scraped, Ordering::Relaxed);
+                // A slice has the work of at least one page, since one is made every half a second.
+                slice(&server, &mut conn, Duration::from_millis(550))
+            };
+            // Which comes first changes, so that a machine that slows down does not decide it.
+            let first = measure(pair % 2 == 0);
+            let second = measure(pair % 2 == 1);
+            let (scraped, alone) = if pair % 2 == 0 { (first, second) } else { (second, first) };
+            times.push(scraped.command_ns / alone.command_ns);
+            rates.push(scraped.per_s / alone.per_s);
         }
-    }
+        stop.store(true, Ordering::Relaxed);
+        println!("{} scrapes", scraper.join().expect("no panic"));
+        if pair_count > 0 {
+            println!("{pair_count} pairs of slices, scraped / alone, medians with their 95% interval:");
+            for (name, ratios) in [("the shard's processor time for a command", times), ("commands a second", rates)] {
+                let [low, middle, high] = median(ratios);
+                println!("{name}: {middle:.4} ({low:.4} to {high:.4})");
+            }
+        }
+    });
 }

@@ -119,6 +119,70 @@ fn commands_on_every_shard_are_shown_once_however_long_they_are() {
     assert_eq!(monitor.ask("ECHO end"), bulk("end"));
 }
 
+/// The next answer to a monitor's request: what is no line that it is shown.
+fn answered(monitor: &mut Conn, request: &str) -> Reply {
+    monitor.send(format!("{request}\r\n").as_bytes());
+    loop {
+        match monitor.read() {
+            Reply::Simple(line) if line.contains(&b'[') => {}
+            reply => return reply,
+        }
+    }
+}
+
+#[test]
+fn a_monitor_is_answered_as_by_redis_and_reaches_no_counter() {
+    let requests = [
+        "PING",
+        "GET a",
+        "INCR a",
+        "MGET a b",
+        "MSET a 1",
+        "DEL a",
+        "DBSIZE",
+        "KEYS *",
+        "SCAN 0",
+        "FLUSHALL",
+        "TTL a",
+        "EXPIRE a 1",
+        "WATCH a",
+        "UNWATCH",
+        "ECHO x",
+        "CLIENT GETNAME",
+        "GET",
+        "NOPE",
+        "SLOWLOG GET",
+        "MULTI",
+        "INCR a",
+        "PING",
+        "EXEC",
+        "HELLO 3",
+        "GET a",
+        "PING hi",
+        "RESET",
+        "GET a",
+        "INCR a",
+    ];
+    let answers = |mut monitor: Conn| -> Vec<Reply> {
+        assert_eq!(monitor.ask("MONITOR"), ok());
+        let is_hello = |request: &&str| request.starts_with("HELLO");
+        let all = requests.iter().map(|request| (answered(&mut monitor, request), is_hello(request)));
+        all.filter(|(_, is_hello)| !is_hello).map(|(reply, _)| reply).collect()
+    };
+    let server = Server::start(2);
+    let ours = answers(server.connect());
+    assert_eq!(ours[2], error("ERR Replica can't interact with the keyspace"));
+    assert_eq!(ours.last(), Some(&int(1)), "it is an ordinary client again");
+    // As they are sent by client libraries, which are read another way.
+    let mut monitor = server.connect();
+    assert_eq!(monitor.ask("MONITOR"), ok());
+    assert_eq!(monitor.call(["INCR", "a"]), error("ERR Replica can't interact with the keyspace"));
+    assert_eq!(monitor.call(["MGET", "a"]), error("ERR Replica can't interact with the keyspace"));
+    if let Some(redis) = RedisServer::start_or_skip(&[]) {
+        assert_eq!(ours, answers(redis.connect()));
+    }
+}
+
 #[test]
 fn few_can_monitor_and_their_places_are_free_again() {
     let server = Server::start(2);

@@ -121,6 +121,21 @@ fn ctrl_c_prints_what_there_is() {
     }
 }
 
+/// What came due while the generator was not running is late by its own doing: all of it is sent, and the verdict blames
+/// nobody else.
+#[test]
+fn a_generator_that_is_stopped_over_the_end_does_not_blame_the_server() {
+    let server = Server::start(1);
+    let mut process = Process::spawn(command(server.address(), "--rate 10k --duration 2s --keys 100"));
+    crate::support::within(LIMIT, "a second has passed", || process.lines().iter().any(|line| line.contains("1/2 s")));
+    process.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(1_500));
+    process.signal(Signal::CONT);
+    assert_eq!(process.wait(LIMIT).code(), Some(2), "{}", process.tail());
+    let text = process.tail();
+    assert!(text.contains("inconclusive: the generator was late") && text.contains("0 not answered"), "{text}");
+}
+
 #[test]
 fn wrong_flags() {
     let address = "127.0.0.1:1".parse().unwrap();

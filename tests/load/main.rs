@@ -6,6 +6,7 @@ mod ends;
 mod faulty;
 mod files;
 mod runs;
+mod same;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "these tests need less of it than the other ones")]
 mod support;

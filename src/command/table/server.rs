@@ -69,7 +69,7 @@ pub const SPECS: &[Spec] = &[
             "1.0.0",
             Group::Server,
             ONE,
-            "Show what clients send from now on, every n-th command of it, as far as it is read.",
+            "Show what clients send from now on, every n-th command of it, as far as it is read; arguments are cut at 128 bytes.",
             &[Arg::new("n", ArgKind::Integer).after("SAMPLE").optional()],
         ),
         ..EVER

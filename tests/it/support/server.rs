@@ -27,11 +27,15 @@ pub fn binary() -> PathBuf {
     named.unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_tallyring"))).into()
 }
 
-/// `tallyring serve` on loopback with `threads` shards and `args`, through `binary`. Without a `--dir` nothing is kept.
+/// `tallyring serve` on loopback with `threads` shards and `args`, through `binary`. Without a `--dir` nothing is kept, and
+/// without `--pin` no shard is pinned.
 pub fn serve_command(binary: &Path, threads: usize, args: &[&str]) -> Command {
     let mut command = Command::new(binary);
-    command.args(["serve", "--port", "0", "--bind", "127.0.0.1", "--pin", "none", "--log-level", "info"]);
+    command.args(["serve", "--port", "0", "--bind", "127.0.0.1", "--log-level", "info"]);
     command.arg("--threads").arg(threads.to_string()).args(args);
+    if !args.contains(&"--pin") {
+        command.args(["--pin", "none"]);
+    }
     if !args.contains(&"--dir") {
         command.args(["--appendonly", "no"]);
     }
