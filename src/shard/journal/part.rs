@@ -15,8 +15,11 @@ use crate::shard::Shard;
 /// So many runs are kept before a snapshot replaces them, however little is in them.
 const RUN_COUNT_MAX: usize = 16;
 
-/// Counters that a snapshot visits before others have their turn.
-const SNAPSHOT_STEP_COUNT: u64 = 256;
+/// Counters that a snapshot visits before others have their turn: about 20 µs.
+const SNAPSHOT_STEP_COUNT: u64 = 64;
+
+/// Turns of the ring that others have then.
+const SNAPSHOT_REST_COUNT: usize = 8;
 
 /// A part of a snapshot under way.
 pub(super) struct SnapshotPart {
@@ -126,7 +129,8 @@ impl Shard {
             cursor = self.counters.borrow().scan(cursor, SNAPSHOT_STEP_COUNT, now_ms, put);
             if part.is_full() || (cursor == 0 && !part.is_empty()) {
                 writer.write(&mut part).await?;
-            } else {
+            }
+            for _ in 0..SNAPSHOT_REST_COUNT {
                 // Through the ring, so that all others that are ready come first.
                 let _ = tokio_uring::no_op().await;
             }
