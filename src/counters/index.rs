@@ -1,6 +1,6 @@
 //! From a key's slot and hash to its cell: one table a slot, each of segments of about a thousand entries.
 //!
-//! A slot of up to [`SEGMENT_LEN`] counters has one segment; with more it grows by linear hashing (Litwin, 1980): one
+//! A slot of up to about [`SEGMENT_LEN`] counters has one segment; with more it grows by linear hashing (Litwin, 1980): one
 //! segment at a time is split in two, so that a slot of any size grows without a pause. Which segment, is said by the
 //! hash's low bits, as many as the segment's level; the sixteen bits above these are the tag. A split or a merge changes
 //! the level by one, so a tag gains or loses one bit.
