@@ -1,7 +1,8 @@
 //! How long commands take, always recorded: each kind of command as a whole, and all of them by stage.
 //!
 //! One set per shard, owned by its thread. A window costs a record a stage, a send a record a stage and one a kind of
-//! command, whatever number of commands they hold.
+//! command, whatever number of commands they hold. Batches of one lap of the shard's loop share readings of the clock, so
+//! that one duration often comes several times in a row: it is counted, and enters its histogram once.
 //!
 //! Invariant: every histogram of a command has the same bounds, and so has every one of a stage, so that any two can be
 //! added. All are there from the start, so that recording takes no memory. Nothing here reads a clock.
@@ -68,12 +69,48 @@ impl Stage {
     }
 }
 
+/// A histogram, and what is still to enter it: the last duration.
+#[derive(Debug)]
+struct Recording {
+    histogram: Histogram<u64>,
+    last_ns: u64,
+    last_count: u64,
+}
+
+impl Recording {
+    fn new(histogram: Histogram<u64>) -> Recording {
+        Recording { histogram, last_ns: 0, last_count: 0 }
+    }
+
+    #[inline]
+    fn record(&mut self, duration_ns: u64, count: u64) {
+        if duration_ns != self.last_ns {
+            self.settle();
+            self.last_ns = duration_ns;
+        }
+        self.last_count += count;
+    }
+
+    #[inline]
+    fn settle(&mut self) {
+        let count = std::mem::take(&mut self.last_count);
+        if count > 0 {
+            self.histogram.saturating_record_n(self.last_ns, count);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.histogram.reset();
+        self.last_count = 0;
+    }
+}
+
 /// What a shard has recorded.
 #[derive(Debug)]
 pub struct Latency {
     /// By the command's index: the whole time.
-    commands: Vec<Histogram<u64>>,
-    stages: [Histogram<u64>; STAGE_COUNT],
+    commands: Vec<Recording>,
+    stages: [Recording; STAGE_COUNT],
     /// Spikes, when they are watched for.
     pub monitor: Monitor,
 }
@@ -115,8 +152,8 @@ pub enum Which {
 impl Default for Latency {
     fn default() -> Latency {
         Latency {
-            commands: (0..SPEC_COUNT).map(|_| for_command()).collect(),
-            stages: std::array::from_fn(|_| for_stage()),
+            commands: (0..SPEC_COUNT).map(|_| Recording::new(for_command())).collect(),
+            stages: std::array::from_fn(|_| Recording::new(for_stage())),
             monitor: Monitor::default(),
         }
     }
@@ -126,27 +163,28 @@ impl Latency {
     /// `count` commands took so long in a stage.
     #[inline]
     pub fn record_stage(&mut self, stage: Stage, duration_ns: u64, count: u64) {
-        self.stages[stage as usize].saturating_record_n(duration_ns, count);
+        self.stages[stage as usize].record(duration_ns, count);
     }
 
     /// Commands of one kind took so long, each.
     #[inline]
     pub fn record_command(&mut self, calls: Calls, duration_ns: u64) {
-        self.commands[usize::from(calls.command)].saturating_record_n(duration_ns, u64::from(calls.count));
+        self.commands[usize::from(calls.command)].record(duration_ns, u64::from(calls.count));
     }
 
     /// One histogram, if anything has been recorded in it.
-    pub fn histogram(&self, which: Which) -> Option<&Histogram<u64>> {
-        let histogram = match which {
-            Which::Command(index) => &self.commands[index],
-            Which::Stage(stage) => &self.stages[stage as usize],
+    pub fn histogram(&mut self, which: Which) -> Option<&Histogram<u64>> {
+        let recording = match which {
+            Which::Command(index) => &mut self.commands[index],
+            Which::Stage(stage) => &mut self.stages[stage as usize],
         };
-        (!histogram.is_empty()).then_some(histogram)
+        recording.settle();
+        (!recording.histogram.is_empty()).then_some(&recording.histogram)
     }
 
     /// Forget all durations. What the monitor has is another matter.
     pub fn reset(&mut self) {
-        self.commands.iter_mut().chain(&mut self.stages).for_each(Histogram::reset);
+        self.commands.iter_mut().chain(&mut self.stages).for_each(Recording::reset);
     }
 }
 
@@ -237,7 +275,7 @@ mod tests {
     fn recorded(durations_ns: &[u64]) -> Histogram<u64> {
         let mut latency = Latency::default();
         durations_ns.iter().for_each(|duration_ns| latency.record_stage(Stage::Send, *duration_ns, 1));
-        latency.stages[Stage::Send as usize].clone()
+        latency.histogram(Which::Stage(Stage::Send)).cloned().unwrap_or_else(for_stage)
     }
 
     #[test]
@@ -275,10 +313,19 @@ mod tests {
         latency.record_command(Calls { command: 3, count: 7 }, 5_000);
         latency.record_stage(Stage::Whole, 5_000, 7);
         assert_eq!(latency.histogram(Which::Command(3)).map(Histogram::len), Some(7));
+        latency.record_stage(Stage::Whole, 5_000, 7);
         latency.reset();
         for which in [Which::Command(3), Which::Stage(Stage::Whole)] {
             assert!(latency.histogram(which).is_none());
         }
+    }
+
+    #[test]
+    fn a_duration_that_comes_again_and_again_counts_as_often() {
+        let durations_ns = [5_000, 5_000, 5_000, 0, 0, 7_000, 5_000, u64::MAX, u64::MAX];
+        let mut plain = for_stage();
+        durations_ns.iter().for_each(|duration_ns| plain.saturating_record(*duration_ns));
+        assert_eq!(recorded(&durations_ns), plain);
     }
 
     proptest! {

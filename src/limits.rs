@@ -131,6 +131,12 @@ pub const MESH_BATCH_COUNT_MAX: usize = 128;
 /// Windows that one shard may have under way: connections that wait for another shard, or whose task does.
 pub const WINDOW_COUNT_MAX: usize = 64;
 
+/// Keys of one window that are looked up together with those of others. More of them overlap well enough by themselves.
+pub const GATHERED_KEY_COUNT_OF_WINDOW_MAX: usize = 4;
+
+/// Keys that are looked up together at most.
+pub const GATHERED_KEY_COUNT_MAX: usize = 512;
+
 /// Accepted connections on their way to one shard.
 pub const MESH_CONNECTION_COUNT_MAX: usize = 64;
 

@@ -184,6 +184,7 @@ fn run_shard(
         tokio_uring::spawn(shard.clone().keep_journal());
         tokio_uring::spawn(shard.clone().tick());
         tokio_uring::spawn(shard.clone().take_up_ready());
+        tokio_uring::spawn(shard.clone().end_laps());
         tokio_uring::spawn(shard.clone().poll_busily());
         for worker in 0..shard.buffers.total_count() {
             tokio_uring::spawn(connection::work(shard.clone(), worker));

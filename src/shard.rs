@@ -11,6 +11,7 @@ mod execute;
 mod hold;
 mod journal;
 mod lag;
+mod lap;
 mod messages;
 mod parked;
 mod upkeep;
@@ -46,6 +47,7 @@ use crate::stats::Stats;
 use execute::Waiter;
 use hold::Hold;
 use journal::Journal;
+use lap::Lap;
 use parked::Parked;
 
 pub use parked::Eviction;
@@ -124,6 +126,7 @@ pub struct Shard {
     pub stopping: Cell<bool>,
     parked: Parked,
     jobs: Jobs,
+    lap: Lap,
     /// By worker: the connection that it has taken over. Only these can hold buffers.
     at_work: RefCell<Vec<Option<Rc<Connection>>>>,
     recalled_ns: Cell<u64>,
@@ -178,6 +181,7 @@ impl Shard {
             stopping: Cell::new(false),
             parked: Parked::new(&shared.config),
             jobs: Jobs::default(),
+            lap: Lap::default(),
             at_work: RefCell::new(vec![None; worker_count]),
             recalled_ns: Cell::new(0),
             mesh,

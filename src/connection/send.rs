@@ -119,7 +119,7 @@ impl Connection {
             match result {
                 Ok(count) if count > 0 => {
                     sent_bytes += count;
-                    let moment = shard.clock.now();
+                    let moment = shard.seen_in_lap(io.encoded_ns);
                     (now, io.seen_ns) = (Some(moment), moment.ns);
                     allow(&self.unsent_since_ns, count, moment.ns);
                 }

@@ -150,7 +150,7 @@ impl Connection {
                 Ok(received_bytes) => {
                     io.received += received_bytes;
                     io.is_long = received_bytes >= LONG_BATCH_BYTES_MIN;
-                    io.batch = shard.clock.now();
+                    io.batch = shard.received_in_lap();
                     io.seen_ns = io.batch.ns;
                     self.active_ns.set(io.batch.ns);
                     shard.note_work(io.batch.ns);
@@ -304,10 +304,7 @@ impl Connection {
     async fn answer(&self, io: &mut Io, turn: &mut Turn) {
         let shard = &*self.shard;
         let input = io.input.as_ref().expect("the window points into it");
-        // What is asked for comes while the clock is read and a buffer lent: that is all that one key can overlap with.
-        turn.window.prefetch(shard.index, &shard.counters.borrow());
-        let started = shard.clock.now();
-        turn.window.look_up(shard.index, &shard.counters.borrow());
+        let started = shard.look_up(&mut turn.window).await;
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => shard.lend_buffer(Purpose::Send).await,

@@ -20,7 +20,7 @@ mod tests;
 use std::cell::Cell;
 
 pub use direct::Direct;
-pub use window::{Calls, ErrorReply, Routed, Totals, Window, code};
+pub use window::{Calls, ErrorReply, Lookup, Routed, Totals, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
 use crate::command::{Env, Mistake, Spans, Task};

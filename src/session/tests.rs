@@ -99,8 +99,16 @@ impl Bench {
                 assert_eq!(self.window.routed(&self.buffer, own).count(), 0, "nothing is for another shard");
             }
             for (own, counters) in self.shards.iter_mut().enumerate() {
-                self.window.prefetch(own, counters);
-                self.window.look_up(own, counters);
+                // Both ways are the same to what follows.
+                if self.filled.is_multiple_of(2) {
+                    self.window.prefetch(own, counters);
+                    self.window.look_up(own, counters);
+                } else {
+                    let mut lookups: Vec<_> = self.window.lookups(own).collect();
+                    lookups.iter().for_each(|lookup| lookup.prefetch(counters));
+                    lookups.iter_mut().for_each(|lookup| lookup.look_up(counters));
+                    self.window.take_looked_up(own, &lookups);
+                }
                 self.window.execute(&self.buffer, own, counters, NOW_MS);
             }
             let start = self.replies.len();

@@ -118,6 +118,37 @@ pub struct Routed<'a> {
     pub op: Op,
 }
 
+/// A key that is looked up apart from its window.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup {
+    hash: u64,
+    /// When, in the counters' epochs.
+    epoch: u64,
+    hint: Hint,
+    slot: u16,
+}
+
+impl Default for Lookup {
+    fn default() -> Lookup {
+        Lookup { hash: 0, epoch: 0, hint: Hint::NONE, slot: 0 }
+    }
+}
+
+impl Lookup {
+    /// As [`Window::prefetch`].
+    #[inline]
+    pub fn prefetch(&self, counters: &Counters) {
+        counters.prefetch_chunk(self.slot, self.hash);
+    }
+
+    /// As [`Window::look_up`].
+    #[inline]
+    pub fn look_up(&mut self, counters: &Counters) {
+        self.hint = counters.look_up(self.slot, self.hash);
+        self.epoch = counters.epoch();
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Window {
@@ -417,6 +448,22 @@ impl Window {
         self.epoch = counters.epoch();
         let here = self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own);
         here.for_each(|item| item.hint = counters.look_up(item.slot, item.hash));
+    }
+
+    /// The keys of shard `own`, to be looked up elsewhere; the session has asked for what is read first.
+    pub fn lookups(&self, own: usize) -> impl Iterator<Item = Lookup> {
+        let here = self.items[..self.len].iter().filter(move |item| usize::from(item.shard) == own);
+        here.map(|item| Lookup { hash: item.hash, slot: item.slot, ..Lookup::default() })
+    }
+
+    /// Take over what was found for [`Window::lookups`], at once for all.
+    pub fn take_looked_up(&mut self, own: usize, lookups: &[Lookup]) {
+        self.epoch = lookups.first().map_or(0, |first| first.epoch);
+        let here = self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own);
+        for (item, lookup) in here.zip(lookups) {
+            assert!(lookup.epoch == self.epoch && lookup.hash == item.hash, "the lookups are those of this window");
+            item.hint = lookup.hint;
+        }
     }
 
     /// Execute every operation whose key belongs to shard `own`, in order; answers whether there was one. `input` is what

@@ -155,7 +155,7 @@ impl Shard {
                 Answer::Report(Box::new(self.report()))
             }
             Ask::Histogram(which) => {
-                Answer::Histogram(self.stats.borrow().latency.histogram(which).cloned().map(Box::new))
+                Answer::Histogram(self.stats.borrow_mut().latency.histogram(which).cloned().map(Box::new))
             }
             Ask::Spikes => {
                 let stats = self.stats.borrow();
