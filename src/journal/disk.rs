@@ -1,23 +1,31 @@
 //! The data directory: what the journal asks of a disk, and the real one.
 //!
-//! While the server runs, everything goes through the shard's ring ([`Disk`]); when it starts, and offline, through plain
-//! calls ([`Files`]). The two traits are all that the rest of the journal knows, so that tests can put a disk in their
+//! While the server runs, everything goes through the shard's ring ([`Disk`]), but for small synchronous writes while the
+//! disk is quick, which the thread waits for; when it starts, and offline, through plain calls ([`Files`]). The two traits are all that the rest of the journal knows, so that tests can put a disk in their
 //! place that forgets, tears and fails. Names are those of files of the one directory.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio_uring::buf::BoundedBuf;
 
-use crate::limits::JOURNAL_AHEAD_BYTES;
+use crate::limits::{JOURNAL_AHEAD_BYTES, JOURNAL_PIECE_BYTES};
 
 /// The file that a server locks.
 const LOCK: &str = "lock";
+
+/// A disk that takes longer for a synchronous write is not waited for by the shard's thread.
+const QUICK_MAX: Duration = Duration::from_millis(1);
+
+/// Writes that go through the ring before it is tried again.
+const LEFT_OUT_COUNT: u32 = 256;
 
 /// Never written to, so it takes no memory.
 static ZEROS: [u8; JOURNAL_AHEAD_BYTES] = [0; JOURNAL_AHEAD_BYTES];
@@ -205,15 +213,59 @@ impl FilesMut for Directory {
     }
 }
 
-impl Disk for Directory {
-    type File = tokio_uring::fs::File;
+/// A file of a directory, to be written.
+pub struct OpenFile {
+    file: tokio_uring::fs::File,
+    in_place: Option<InPlace>,
+}
 
-    async fn create(&self, name: &str, synchronous: bool) -> io::Result<tokio_uring::fs::File> {
+/// Synchronous writes that the thread waits for.
+///
+/// Through the ring such a write is carried out by a worker of the kernel, which wants the core of the shard; and no reply
+/// leaves the shard before it is done. So the shard writes itself, as long as the disk answers within [`QUICK_MAX`].
+struct InPlace {
+    file: fs::File,
+    /// So many more go through the ring, since one took longer.
+    left_out_count: Cell<u32>,
+}
+
+impl InPlace {
+    /// Write, if that is likely to be quick.
+    fn try_write_at(&self, bytes: &[u8], at: u64) -> Option<io::Result<usize>> {
+        if bytes.len() > JOURNAL_PIECE_BYTES {
+            return None;
+        }
+        if let Some(left_count) = self.left_out_count.get().checked_sub(1) {
+            self.left_out_count.set(left_count);
+            return None;
+        }
+        let begun = Instant::now();
+        let result = self.file.write_at(bytes, at);
+        self.note_took(begun.elapsed());
+        Some(result)
+    }
+
+    fn note_took(&self, took: Duration) {
+        if took > QUICK_MAX {
+            self.left_out_count.set(LEFT_OUT_COUNT);
+        }
+    }
+}
+
+impl Disk for Directory {
+    type File = OpenFile;
+
+    async fn create(&self, name: &str, synchronous: bool) -> io::Result<OpenFile> {
         let flags = if synchronous { OFlags::DSYNC } else { OFlags::empty() };
         let mut options = fs::OpenOptions::new();
         options.create(true).truncate(true).write(true).custom_flags(flags.bits() as i32);
         // Rare, and without waiting for the disk: not worth a way through the ring.
-        Ok(tokio_uring::fs::File::from_std(options.open(self.path.join(name))?))
+        let file = options.open(self.path.join(name))?;
+        let in_place = match synchronous {
+            true => Some(InPlace { file: file.try_clone()?, left_out_count: Cell::new(0) }),
+            false => None,
+        };
+        Ok(OpenFile { file: tokio_uring::fs::File::from_std(file), in_place })
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -230,17 +282,42 @@ impl Disk for Directory {
     }
 }
 
-impl DiskFile for tokio_uring::fs::File {
+impl DiskFile for OpenFile {
     async fn write_at(&self, bytes: Vec<u8>, range: Range<usize>, at: u64) -> (io::Result<usize>, Vec<u8>) {
-        let (result, slice) = tokio_uring::fs::File::write_at(self, bytes.slice(range), at).submit().await;
+        if let Some(in_place) = &self.in_place
+            && let Some(result) = in_place.try_write_at(&bytes[range.clone()], at)
+        {
+            return (result, bytes);
+        }
+        let (result, slice) = self.file.write_at(bytes.slice(range), at).submit().await;
         (result, slice.into_inner())
     }
 
     async fn write_zeros(&self, at: u64) -> io::Result<usize> {
-        tokio_uring::fs::File::write_at(self, &ZEROS[..], at).submit().await.0
+        self.file.write_at(&ZEROS[..], at).submit().await.0
     }
 
     async fn sync(&self) -> io::Result<()> {
-        self.sync_data().await
+        self.file.sync_data().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_or_comes_after_a_slow_write_goes_through_the_ring() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let in_place = InPlace { file: file.try_clone().expect("another descriptor"), left_out_count: Cell::new(0) };
+        let is_written = |bytes: &[u8]| in_place.try_write_at(bytes, 0).map(|result| result.expect("it is writable"));
+        assert_eq!(is_written(b"1"), Some(1));
+        in_place.note_took(QUICK_MAX);
+        assert_eq!(is_written(b"2"), Some(1));
+        in_place.note_took(2 * QUICK_MAX);
+        assert!((0..LEFT_OUT_COUNT).all(|_| is_written(b"3").is_none()));
+        assert_eq!(is_written(b"4"), Some(1));
+        assert_eq!(is_written(&vec![0; JOURNAL_PIECE_BYTES + 1]), None);
+        assert_eq!(file.metadata().expect("it is open").len(), 1);
     }
 }

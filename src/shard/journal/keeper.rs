@@ -28,6 +28,10 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Records that are made of a frame that has ended before others have their turn.
 const RECORD_STEP_COUNT: usize = 1_024;
 
+/// Under `always` a frame ends when a turn of the ring has brought no more changes, or after so many: clients whose replies
+/// the last frame has released send their next requests within a few.
+const GATHER_TURN_COUNT_MAX: usize = 4;
+
 /// Writes one shard's journal.
 pub(super) struct Keeper<'a> {
     pub(super) shard: Rc<Shard>,
@@ -75,6 +79,9 @@ impl<'a> Keeper<'a> {
             if ticked {
                 next_tick = tokio::time::Instant::now() + until_tick();
             }
+            if self.policy() == AppendFsync::Always {
+                self.gather().await;
+            }
             let written = self.write_recorded().await;
             if self.shard.journal.leftover.borrow().is_some() {
                 return Some(self.end().await);
@@ -120,6 +127,18 @@ impl<'a> Keeper<'a> {
 
     fn policy(&self) -> AppendFsync {
         self.shard.live().appendfsync
+    }
+
+    /// Until those who have changed something a moment ago are no longer followed by others.
+    async fn gather(&self) {
+        let mut seen_count = None;
+        for _ in 0..GATHER_TURN_COUNT_MAX {
+            let change_count = self.shard.counters.borrow().recorder().map(Recorder::change_count);
+            if std::mem::replace(&mut seen_count, change_count) == change_count {
+                break;
+            }
+            let _ = tokio_uring::no_op().await;
+        }
     }
 
     /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
