@@ -124,6 +124,14 @@ impl Index {
         table.segment(number).prefetch_home(tag(hash, level));
     }
 
+    /// The same where the key is probably added: with the chunks behind it.
+    #[inline]
+    pub fn prefetch_chunks(&self, slot: u16, hash: u64) {
+        let table = &self.slots[self.number(slot)];
+        let (number, level) = table.segment_of(hash);
+        table.segment(number).prefetch_way(tag(hash, level));
+    }
+
     /// The cell that a lookup will probably look at first, or [`CellRef::NONE`].
     #[inline(always)]
     pub fn first_with_tag(&self, slot: u16, hash: u64) -> CellRef {

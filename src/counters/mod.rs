@@ -159,6 +159,12 @@ impl Counters {
         self.index.prefetch_chunk(slot, hash);
     }
 
+    /// The same for a key that is probably new.
+    #[inline]
+    pub fn prefetch_chunks(&self, slot: u16, hash: u64) {
+        self.index.prefetch_chunks(slot, hash);
+    }
+
     /// Look a key up, as far as can be told without its bytes, and ask for its cell: for
     /// [`apply_at`](Counters::apply_at) in the same [`epoch`](Counters::epoch).
     #[inline(always)]

@@ -154,6 +154,13 @@ impl Segment {
         }
     }
 
+    /// The same, and the two behind it: whoever looks for a tag in vain, or adds one, goes on where a chunk was passed or is
+    /// full.
+    #[inline]
+    pub fn prefetch_way(&self, tag: u16) {
+        self.chunks.iter().skip(self.home(tag)).take(3).for_each(prefetch);
+    }
+
     /// The first entry with this tag in the chunk where it is at home, or [`CellRef::NONE`]. There may be others.
     #[inline(always)]
     pub fn first_with_tag(&self, tag: u16) -> CellRef {

@@ -14,7 +14,7 @@ use crate::journal::record::Record;
 use crate::slot::{self, ShardMap};
 
 /// Records that are looked up together when they are loaded, so that their cache misses overlap.
-const LOAD_BATCH_COUNT: usize = 64;
+const LOAD_BATCH_COUNT: usize = 16;
 
 /// Load the counters of `slots`. `loaded` counts records.
 ///
@@ -94,7 +94,7 @@ impl Loader<'_> {
     fn apply(&mut self, batch: &mut Vec<(Key<'_>, Record<'_>)>) {
         let counters = &self.counters;
         batch.iter().for_each(|(key, _)| counters.prefetch_slot(key.slot));
-        batch.iter().for_each(|(key, _)| counters.prefetch_chunk(key.slot, key.hash));
+        batch.iter().for_each(|(key, _)| counters.prefetch_chunks(key.slot, key.hash));
         batch.iter().for_each(|(key, _)| _ = counters.look_up(key.slot, key.hash));
         for (key, record) in batch.drain(..) {
             match record {
