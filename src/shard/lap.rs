@@ -123,6 +123,11 @@ impl Shard {
         }
     }
 
+    /// Whether this lap or the last one has brought something from more than one connection.
+    pub(super) fn is_lap_shared(&self) -> bool {
+        self.lap.receive_count.get().max(self.lap.last_receive_count.get()) > 1
+    }
+
     /// Look up the window's keys of this shard, together with those of other windows if there are any. When that was done.
     #[inline]
     pub async fn look_up(&self, window: &mut Window) -> Moment {

@@ -129,8 +129,12 @@ impl<'a> Keeper<'a> {
         self.shard.live().appendfsync
     }
 
-    /// Until those who have changed something a moment ago are no longer followed by others.
+    /// Until those who have changed something a moment ago are no longer followed by others. A single client is not kept
+    /// waiting.
     async fn gather(&self) {
+        if !self.shard.is_lap_shared() {
+            return;
+        }
         let mut seen_count = None;
         for _ in 0..GATHER_TURN_COUNT_MAX {
             let change_count = self.shard.counters.borrow().recorder().map(Recorder::change_count);
