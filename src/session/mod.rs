@@ -8,6 +8,7 @@
 //! comes next, so the same replies come out however the input is cut. No I/O, no clock, no async.
 
 mod direct;
+mod lookup;
 mod plain;
 mod queue;
 mod request;
@@ -20,7 +21,8 @@ mod tests;
 use std::cell::Cell;
 
 pub use direct::Direct;
-pub use window::{Calls, ErrorReply, Lookup, Routed, Totals, Window, code};
+pub use lookup::Lookup;
+pub use window::{Calls, ErrorReply, Routed, Totals, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
 use crate::command::{Env, Mistake, Spans, Task};

@@ -8,6 +8,7 @@
 
 use bytes::BufMut;
 
+use super::lookup::Lookup;
 use super::plain::{Heads, plain_count_max};
 use crate::command::{Each, Span};
 use crate::counters::{Counters, Fault, Hint, Key, Op, Outcome};
@@ -116,37 +117,6 @@ pub struct Routed<'a> {
     pub key: Key<'a>,
     /// The operation.
     pub op: Op,
-}
-
-/// A key that is looked up apart from its window.
-#[derive(Clone, Copy, Debug)]
-pub struct Lookup {
-    hash: u64,
-    /// When, in the counters' epochs.
-    epoch: u64,
-    hint: Hint,
-    slot: u16,
-}
-
-impl Default for Lookup {
-    fn default() -> Lookup {
-        Lookup { hash: 0, epoch: 0, hint: Hint::NONE, slot: 0 }
-    }
-}
-
-impl Lookup {
-    /// As [`Window::prefetch`].
-    #[inline]
-    pub fn prefetch(&self, counters: &Counters) {
-        counters.prefetch_chunk(self.slot, self.hash);
-    }
-
-    /// As [`Window::look_up`].
-    #[inline]
-    pub fn look_up(&mut self, counters: &Counters) {
-        self.hint = counters.look_up(self.slot, self.hash);
-        self.epoch = counters.epoch();
-    }
 }
 
 /// See the module.
