@@ -13,6 +13,7 @@ mod plain;
 mod queue;
 mod request;
 mod stream;
+mod totals;
 mod window;
 
 #[cfg(test)]
@@ -22,7 +23,8 @@ use std::cell::Cell;
 
 pub use direct::Direct;
 pub use lookup::Lookup;
-pub use window::{Calls, ErrorReply, Routed, Totals, Window, code};
+pub use totals::Totals;
+pub use window::{Calls, ErrorReply, Routed, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
 use crate::command::{Env, Mistake, Spans, Task};

@@ -4,7 +4,7 @@
 //! a single reply end there and say at which argument.
 
 use super::direct::SlotRange;
-use super::{Parsing, State, Status, Step, push_mistake, window};
+use super::{Parsing, State, Status, Step, push_mistake, totals};
 use crate::command::{self, Each, Span, Spec, flag, mistake};
 use crate::counters::{Fault, Key, Op};
 use crate::limits::KEY_BYTES_MAX;
@@ -239,7 +239,7 @@ impl Parsing<'_> {
         let argument = stream.argument + u32::from(at_value && !about_key);
         match stream.each {
             Each::Mget | Each::Mincrby => {
-                self.window.push_text_element(stream.quiet, |out| window::put_fault_at(out, fault, argument));
+                self.window.push_text_element(stream.quiet, |out| totals::put_fault_at(out, fault, argument));
                 stream.skip_value = stream.each.takes_values() && !at_value;
                 self.advance_stream(stream, argument_count);
             }

@@ -6,10 +6,9 @@
 //! Invariant: items are answered in the order in which they were pushed, each exactly once; a full window allocates
 //! nothing, since all its parts have their greatest size from the start.
 
-use bytes::BufMut;
-
 use super::lookup::Lookup;
 use super::plain::{Heads, plain_count_max};
+use super::totals::Totals;
 use crate::command::{Each, Span};
 use crate::counters::{Counters, Fault, Hint, Key, Op, Outcome};
 use crate::lend::touched;
@@ -97,13 +96,6 @@ pub struct ErrorReply<'a> {
     pub code: &'a [u8],
     /// The command whose reply it is, if one was carried out and this is all of its reply.
     pub failed: Option<u16>,
-}
-
-/// What a streaming command has added up so far, over all its windows.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    sum: i64,
-    fault: Option<(Fault, u32)>,
 }
 
 /// A key and its operation on their way to the shard that owns them.
@@ -490,7 +482,7 @@ impl Window {
                 }
                 How::Total => totals.add(item.outcome, item.argument),
                 How::Finish(each) => {
-                    if let Some(fault) = totals.finish(each, item, out) {
+                    if let Some(fault) = totals.finish(each, (item.outcome, item.argument), out) {
                         note(index, Some(fault));
                     }
                 }
@@ -505,42 +497,4 @@ impl Window {
 pub fn code(text: &[u8]) -> &[u8] {
     let len = text.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n')).unwrap_or(text.len());
     &text[..len]
-}
-
-impl Totals {
-    fn add(&mut self, outcome: Outcome, argument: u32) {
-        match outcome {
-            Outcome::Int(count) => self.sum += count,
-            Outcome::Fault(fault) => self.fault = self.fault.or(Some((fault, argument))),
-            _ => {}
-        }
-    }
-
-    /// Encode the reply and start anew. The fault, when it was an error.
-    fn finish(&mut self, each: Each, item: &Item, out: &mut impl Out) -> Option<Fault> {
-        let totals = std::mem::take(self);
-        let ended = match item.outcome {
-            Outcome::Fault(fault) => Some((fault, item.argument)),
-            _ => None,
-        };
-        // What happened first is what is told: an operation that failed stands before the argument that broke.
-        if let Some((fault, argument)) = totals.fault.or(ended) {
-            put_fault_at(out, fault, argument);
-            return Some(fault);
-        }
-        match each {
-            Each::Mset => encode::simple(out, "OK"),
-            _ => encode::integer(out, totals.sum),
-        }
-        None
-    }
-}
-
-/// `-ERR … (argument 7)`: which argument a command with many failed at, the command's name being argument 0.
-pub(super) fn put_fault_at(out: &mut impl BufMut, fault: Fault, argument: u32) {
-    out.put_slice(b"-");
-    out.put_slice(fault.text().as_bytes());
-    out.put_slice(b" (argument ");
-    out.put_slice(itoa::Buffer::new().format(argument).as_bytes());
-    out.put_slice(b")\r\n");
 }

@@ -1,0 +1,55 @@
+//! What a streaming command adds up over all its windows, and its one reply.
+//!
+//! Invariant: a fault is told with the argument that it happened at, and the first of them is the one that is told.
+
+use bytes::BufMut;
+
+use crate::command::Each;
+use crate::counters::{Fault, Outcome};
+use crate::resp::encode::{self, Out};
+
+/// What a streaming command has added up so far, over all its windows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    sum: i64,
+    fault: Option<(Fault, u32)>,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, outcome: Outcome, argument: u32) {
+        match outcome {
+            Outcome::Int(count) => self.sum += count,
+            Outcome::Fault(fault) => self.fault = self.fault.or(Some((fault, argument))),
+            _ => {}
+        }
+    }
+
+    /// Encode the reply and start anew. `ended`: what the command itself came to, at which argument. The fault, when the
+    /// reply is an error.
+    pub(super) fn finish(&mut self, each: Each, ended: (Outcome, u32), out: &mut impl Out) -> Option<Fault> {
+        let totals = std::mem::take(self);
+        let ended = match ended {
+            (Outcome::Fault(fault), argument) => Some((fault, argument)),
+            _ => None,
+        };
+        // What happened first is what is told: an operation that failed stands before the argument that broke.
+        if let Some((fault, argument)) = totals.fault.or(ended) {
+            put_fault_at(out, fault, argument);
+            return Some(fault);
+        }
+        match each {
+            Each::Mset => encode::simple(out, "OK"),
+            _ => encode::integer(out, totals.sum),
+        }
+        None
+    }
+}
+
+/// `-ERR … (argument 7)`: which argument a command with many failed at, the command's name being argument 0.
+pub(super) fn put_fault_at(out: &mut impl BufMut, fault: Fault, argument: u32) {
+    out.put_slice(b"-");
+    out.put_slice(fault.text().as_bytes());
+    out.put_slice(b" (argument ");
+    out.put_slice(itoa::Buffer::new().format(argument).as_bytes());
+    out.put_slice(b")\r\n");
+}
