@@ -58,6 +58,7 @@ impl Driven {
             measured_ns,
             response: &all.response,
             own_lateness: &own_lateness,
+            tolerances: &run.tolerances,
             generator_busy: self.reports.iter().map(busy).collect(),
             server: self.server,
             retransmits: self.retransmits,

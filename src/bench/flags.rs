@@ -155,6 +155,7 @@ impl Flags {
             key_count: if replays { 1 } else { self.keys },
             seed: self.seed,
             verify: self.verify.0,
+            tolerances: Vec::new(),
             command_line: self.without_password(command_line),
         })
     }

@@ -20,6 +20,15 @@ const LATENESS_RULES: [Rule; 4] = [
     Rule { quantile: 0.5, name: "p50", lateness_ns: 100_000, share: 0.10 },
 ];
 
+/// So much lateness at a quantile spoils no result: the generator's user has a goal there, beside which it is small.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// The share of the requests; 1 is all of them.
+    pub quantile: f64,
+    /// Lateness in nanoseconds.
+    pub lateness_ns: u64,
+}
+
 struct Rule {
     quantile: f64,
     name: &'static str,
@@ -43,6 +52,8 @@ pub struct Facts<'a> {
     pub response: &'a Histogram<u64>,
     /// What of the lateness is the generator's own.
     pub own_lateness: &'a Histogram<u64>,
+    /// Lateness within all of these, if there are any, spoils nothing.
+    pub tolerances: &'a [Tolerance],
     /// Share of the time that each thread of the generator was busy.
     pub generator_busy: Vec<f64>,
     /// Share of a core that the server used, all its threads and the busiest, where it can be seen.
@@ -117,7 +128,7 @@ impl Facts<'_> {
 
     /// The generator did not send when it should have.
     fn is_late(&self) -> Option<String> {
-        if self.load == Load::Closed {
+        if self.load == Load::Closed || self.is_tolerated() {
             return None;
         }
         LATENESS_RULES.iter().find_map(|rule| {
@@ -133,6 +144,11 @@ impl Facts<'_> {
                 )
             })
         })
+    }
+
+    fn is_tolerated(&self) -> bool {
+        let is_within = |of: &Tolerance| self.own_lateness.value_at_quantile(of.quantile) <= of.lateness_ns;
+        !self.tolerances.is_empty() && self.tolerances.iter().all(is_within)
     }
 
     fn busiest(&self) -> f64 {
@@ -204,6 +220,7 @@ mod tests {
             measured_ns: 1_000_000_000,
             response,
             own_lateness,
+            tolerances: &[],
             generator_busy: vec![0.2, 0.5],
             server: Some((0.7, 0.6)),
             retransmits: Some(0),
@@ -235,6 +252,23 @@ mod tests {
         assert_eq!(facts(Load::Closed, &response, &late).verdict(), Verdict::Ok);
         // Beside a response time of a second that is nothing.
         assert_eq!(facts(OPEN, &of(1_000_000, 1_000_000_000), &late).verdict(), Verdict::Ok);
+    }
+
+    #[test]
+    fn lateness_that_is_small_beside_a_goal_is_tolerated() {
+        let response = of(1_000_000, 500_000);
+        let mut late = of(990_000, 200_000);
+        late.record_n(400_000, 10_000).unwrap();
+        let verdict =
+            |tolerances: &[Tolerance]| Facts { tolerances, ..facts(OPEN, &response, &late) }.verdict().exit_code();
+        let at = |quantile, lateness_ns| Tolerance { quantile, lateness_ns };
+        assert_eq!(verdict(&[]), 2);
+        assert_eq!(verdict(&[at(0.9, 300_000)]), 0);
+        assert_eq!(verdict(&[at(0.9, 300_000), at(0.999, 300_000)]), 2);
+        assert_eq!(verdict(&[at(0.9, 300_000), at(1.0, 500_000)]), 0);
+        // Beside no goal is a generator without a reserve of use.
+        let busy = Facts { generator_busy: vec![0.97], ..facts(OPEN, &response, &late) };
+        assert_eq!(Facts { tolerances: &[at(0.9, 300_000)], ..busy }.verdict().exit_code(), 2);
     }
 
     #[test]

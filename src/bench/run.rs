@@ -11,6 +11,7 @@ use super::collect::Progress;
 use super::control::{Control, Value};
 use super::distribution::Distribution;
 use super::drive::Driven;
+use super::judge::Tolerance;
 use super::mix::Mix;
 use super::nodes::{self, Node};
 use super::result::{Load, RunResult, Server, Verification, Workload};
@@ -70,6 +71,8 @@ pub struct Run {
     pub seed: u64,
     /// Whether the server's counting is verified.
     pub verify: bool,
+    /// What lateness of the generator spoils nothing.
+    pub tolerances: Vec<Tolerance>,
     /// For the result: the program and its arguments, without a password.
     pub command_line: Vec<String>,
 }

@@ -130,7 +130,8 @@ impl Options {
         // The load and its time are those of each trial.
         let load = Load::Open { rate_per_s: per_s(self.start_rate), arrivals: Arrivals::Poisson };
         let shape = Shape { load, limit: Limit::Time(self.trial.0), warmup: WARMUP, trace: None };
-        self.flags.run(shape, host, command_line)
+        let tolerances = self.slo.iter().map(Goal::tolerance).collect();
+        Ok(Run { tolerances, ..self.flags.run(shape, host, command_line)? })
     }
 }
 

@@ -7,6 +7,10 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::histogram::TIME_NS_MAX;
+use crate::bench::judge::Tolerance;
+
+/// Lateness of the generator is small beside a goal up to this part of its bound.
+const LATENESS_DIVISOR: u64 = 10;
 
 /// One goal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +62,12 @@ impl fmt::Display for Goal {
 }
 
 impl Goal {
+    /// What lateness of the generator is small beside the goal. It is part of the response times, so it makes the server
+    /// look worse, never better.
+    pub fn tolerance(&self) -> Tolerance {
+        Tolerance { quantile: self.quantile, lateness_ns: self.bound_ns / LATENESS_DIVISOR }
+    }
+
     /// Whether enough of the samples are within the bound, counted as finely as the histogram tells them apart. Of no
     /// samples nothing can be said.
     pub fn is_met(&self, histogram: &Histogram<u64>) -> Option<bool> {
