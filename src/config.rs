@@ -128,8 +128,9 @@ pub struct Options {
     #[serde(deserialize_with = "values::scalar")]
     pub auto_aof_rewrite_min_size: Option<ByteCount>,
 
-    /// Start although the journal is damaged: what lies behind the damage is dropped, and the log says what that is. Without
-    /// it the server says the same, and does not start [default: no]
+    /// Start although data are damaged: of a journal what lies at and behind the damage is dropped, of a snapshot what cannot
+    /// be read, and the log says what that is. Without it the server does not start; `tallyring check` says before what would
+    /// be dropped [default: no]
     #[arg(long, help_heading = "Durability", value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
     #[serde(deserialize_with = "values::scalar")]
     pub recover: Option<YesNo>,

@@ -50,9 +50,11 @@ fn counted(count: u64, what: &str) -> String {
 }
 
 /// Load what counts, one shard after the other, so that no more is in memory than the counters of one. `each` gets them.
+/// `recover`: of a snapshot what is whole suffices.
 fn load_by_shard<E: From<RecoveryError>>(
     picture: &Picture,
     manifest: &Manifest,
+    recover: bool,
     loaded: &AtomicU64,
     mut each: impl FnMut(&Counters) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -62,7 +64,7 @@ fn load_by_shard<E: From<RecoveryError>>(
     for shard in 0..shard_count {
         let slots = map.slots_of(shard);
         let mut counters = Counters::new(slots.clone());
-        recovery::load(picture, manifest, slots, &mut counters, now_ms(), loaded)?;
+        recovery::load(picture, manifest, recover, slots, &mut counters, now_ms(), loaded)?;
         each(&counters)?;
     }
     Ok(())

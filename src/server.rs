@@ -212,6 +212,9 @@ fn open_journals(shared: &Shared) -> Result<Journals, StartError> {
     if !config.appendonly {
         return Ok(Journals::off(&config.dir, config.threads, now_s));
     }
+    if config.recover {
+        info!("--recover: everything in {} is read once before it is loaded", config.dir.display());
+    }
     let opened = Journals::open(&config.dir, config.threads, shared.random(), config.recover, now_s);
     let journals = opened.map_err(|error| data_error(config, error))?;
     journals.losses.iter().for_each(|loss| warn!("{}: {loss}", config.dir.display()));
@@ -233,7 +236,8 @@ fn load_counters(shared: &Shared, index: usize) -> Result<Counters, RecoveryErro
     let mut counters = Counters::new(slots.clone());
     if let Some(journals) = shared.journals.as_ref().filter(|journals| journals.is_on()) {
         let now_ms = shared::unix_us() / 1_000;
-        recovery::load(&journals.directory, &journals.found, slots, &mut counters, now_ms, &journals.loaded)?;
+        let (found, recover) = (&journals.found, journals.is_snapshot_damaged());
+        recovery::load(&journals.directory, found, recover, slots, &mut counters, now_ms, &journals.loaded)?;
         counters.reset_stats();
         counters.start_recording(Box::new(Recorder::new(1)));
     }

@@ -220,7 +220,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// What is in the data directory cannot be used as it is.
-    #[error("{}: {error}. {}", path.display(), data_remedy(error))]
+    #[error("{}: {error}. {}", path.display(), data_remedy(path, error))]
     DataDamaged {
         /// The directory.
         path: PathBuf,
@@ -248,13 +248,16 @@ pub enum StartError {
 }
 
 /// What to do about data that cannot be used as they are.
-pub(crate) fn data_remedy(error: &RecoveryError) -> &'static str {
+fn data_remedy(path: &Path, error: &RecoveryError) -> String {
     match error {
-        RecoveryError::Damaged(damage) if damage.droppable => {
-            "Bring the file back from a copy; or start once with --recover, which drops what lies at and behind that place"
-        }
-        RecoveryError::Io { .. } => "Let this user read it",
-        _ => "Bring the file back from a copy, or choose another --dir to start without these counters",
+        RecoveryError::Damaged(damage) => format!(
+            "Bring the file back from a copy; or start once with --recover, which {}. {}. `tallyring check {}` names all that it would drop",
+            damage.recovery(),
+            damage.consequence(),
+            path.display()
+        ),
+        RecoveryError::Io { .. } => "Let this user read it".to_owned(),
+        _ => "Bring the file back from a copy, or choose another --dir to start without these counters".to_owned(),
     }
 }
 

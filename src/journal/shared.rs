@@ -159,6 +159,11 @@ impl Journals {
         }
     }
 
+    /// Whether the snapshot that was found is damaged, and so is to be replaced.
+    pub fn is_snapshot_damaged(&self) -> bool {
+        self.losses.iter().any(|loss| matches!(loss, Loss::Damage(damage) if damage.is_of_snapshot()))
+    }
+
     /// The last run that has begun.
     pub fn run(&self) -> RunMark {
         *self.run.lock().expect("no thread panics and goes on")

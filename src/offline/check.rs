@@ -35,8 +35,10 @@ struct Report {
     problems: Vec<Problem>,
     /// Files that do not count.
     stale: Vec<String>,
-    /// Counters, and those with an expiry; unless something that they need is damaged.
-    counters: Option<(u64, u64)>,
+    /// Counters, and those with an expiry, that a server has when it has started.
+    counters: (u64, u64),
+    /// It starts only with `--recover`.
+    is_damaged: bool,
 }
 
 /// A file that counts.
@@ -53,7 +55,7 @@ struct Problem {
     /// Which file, from which byte on, and what is wrong.
     what: String,
     /// What a server would do that is started now.
-    at_start: &'static str,
+    at_start: String,
 }
 
 /// Check a directory, print what was found, and tell the exit code.
@@ -103,18 +105,17 @@ fn check(directory: &Directory) -> Result<Option<Report>, RecoveryError> {
 }
 
 fn examine_picture(picture: &Picture, user: Option<u32>) -> Result<Option<Report>, RecoveryError> {
-    // As if dropping were allowed: then all damage is told, not the first alone.
-    let Examined { manifest, losses, stale, .. } = examine(picture, true)?;
+    // As a start with --recover does: so all damage is told, not the first alone, and just what would be dropped.
+    let looking = || "looking for damage".to_owned();
+    let Examined { manifest, losses, stale, .. } = with_progress(looking, || examine(picture, true))?;
     if picture.bytes() == 0 {
         return Ok(None);
     }
-    let mut problems: Vec<Problem> = losses.iter().filter_map(|loss| problem(loss, user.is_some())).collect();
+    let is_damaged = losses.iter().any(|loss| matches!(loss, Loss::Damage(_)));
+    let told = |loss| problem(loss, user.is_some(), is_damaged);
+    let problems: Vec<Problem> = losses.iter().filter_map(told).collect();
     let (read_bytes, all_bytes) = (AtomicU64::new(0), picture.bytes());
     let files = with_progress(|| share("read", &read_bytes, all_bytes), || survey(picture, &manifest, &read_bytes))?;
-    problems.extend(files.iter().filter_map(|file| file.damage.as_ref()).map(|damage| Problem {
-        what: damage.to_string(),
-        at_start: "A server does not start, not even with --recover. Bring the file back from a copy",
-    }));
     let row = |file: Surveyed| {
         let is_at_fault = |loss: &&Loss| match loss {
             Loss::Tail { file: name, .. } => user.is_none() && *name == file.file,
@@ -124,35 +125,41 @@ fn examine_picture(picture: &Picture, user: Option<u32>) -> Result<Option<Report
         let state = match losses.iter().find(is_at_fault) {
             Some(Loss::Tail { .. }) => "torn",
             Some(_) => "damaged",
-            None if file.damage.is_some() => "damaged",
             None => "whole",
         };
         Row { bytes: picture.bytes_of(&file.file), state, file }
     };
-    let is_loadable = files.iter().all(|file| file.damage.is_none());
-    let counters = if is_loadable { Some(count(picture, &manifest)?) } else { None };
+    let counters = count(picture, &manifest)?;
     let files = files.into_iter().map(row).collect();
-    Ok(Some(Report { user, manifest, files, problems, stale, counters }))
+    Ok(Some(Report { user, manifest, files, problems, stale, counters, is_damaged }))
 }
 
-/// What a loss means to somebody who has not started a server.
-fn problem(loss: &Loss, is_used: bool) -> Option<Problem> {
+/// What a loss means to somebody who has not started a server. `is_damaged`: one does not start without `--recover`.
+fn problem(loss: &Loss, is_used: bool, is_damaged: bool) -> Option<Problem> {
     let (what, at_start) = match loss {
         // What a server at work has begun to write, or has written on one shard and not on another.
-        Loss::Tail { .. } | Loss::Linked { .. } if is_used => return None,
+        Loss::Tail { .. } if is_used => return None,
+        Loss::Linked { .. } if is_used && !is_damaged => return None,
         Loss::Tail { file, offset, bytes } => (
             format!("{file} is torn at byte {offset}: {bytes} bytes of writes that a crash has left unfinished"),
-            "A server that starts cuts them off; it had told nobody that they were on the disk",
+            "A server that starts cuts them off; it had told nobody that they were on the disk".to_owned(),
         ),
-        Loss::Linked { shard, frame_count } => (
+        Loss::Linked { run, shard, frame_count } => (
             format!(
-                "the last {frame_count} frames of shard {shard} belong to transactions whose other part is not there"
+                "the last {frame_count} frames of shard {shard} in run {run} belong to transactions whose other part is not there"
             ),
-            "A server that starts leaves them out, so that no transaction is there in part",
+            format!(
+                "A server that starts{} leaves them out, so that no transaction is there in part",
+                if is_damaged { " with --recover" } else { "" }
+            ),
         ),
         Loss::Damage(damage) => (
             damage.to_string(),
-            "A server does not start. Bring the file back from a copy, or start once with --recover, which drops what lies at and behind that place on the same shard",
+            format!(
+                "A server does not start. Bring the file back from a copy; or start once with --recover, which {}. {}",
+                damage.recovery(),
+                damage.consequence()
+            ),
         ),
     };
     Some(Problem { what, at_start })
@@ -164,7 +171,7 @@ fn count(picture: &Picture, manifest: &Manifest) -> Result<(u64, u64), RecoveryE
     let (mut counter_count, mut expiring_count) = (0, 0);
     let line = || format!("loaded {} records", grouped(loaded.load(Ordering::Relaxed)));
     with_progress(line, || {
-        load_by_shard(picture, manifest, &loaded, |counters| {
+        load_by_shard(picture, manifest, true, &loaded, |counters| {
             counter_count += counters.key_count();
             expiring_count += counters.expiring_count();
             Ok::<_, RecoveryError>(())
@@ -175,7 +182,8 @@ fn count(picture: &Picture, manifest: &Manifest) -> Result<(u64, u64), RecoveryE
 
 /// The report for people. Each line ends with a newline.
 fn text(path: &Path, report: &Report) -> String {
-    let Report { user, manifest, files, problems, stale, counters } = report;
+    let Report { user, manifest, files, problems, stale, counters: (counter_count, expiring_count), is_damaged } =
+        report;
     let mut text = format!("data directory {}", path.display());
     if let Some(snapshot) = manifest.snapshot {
         let _ = write!(text, ", snapshot {}", snapshot.number);
@@ -186,12 +194,16 @@ fn text(path: &Path, report: &Report) -> String {
     }
     text.push('\n');
     table(&mut text, files);
-    if let Some((counter_count, expiring_count)) = counters {
-        let expiring_count = grouped(*expiring_count);
-        let _ = writeln!(text, "\n{}, {expiring_count} of them with an expiry", counted(*counter_count, "counter"));
-    }
+    let (counters, expiring_count) = (counted(*counter_count, "counter"), grouped(*expiring_count));
+    let condition = if *is_damaged { "with --recover there would be " } else { "" };
+    let _ = writeln!(text, "\n{condition}{counters}, {expiring_count} of them with an expiry");
     if !stale.is_empty() && user.is_none() {
-        let _ = writeln!(text, "left over, and removed by the next start: {}", stale.join(", "));
+        let what = if *is_damaged {
+            "not needed with --recover, which removes them"
+        } else {
+            "left over, and removed by the next start"
+        };
+        let _ = writeln!(text, "{what}: {}", stale.join(", "));
     }
     for Problem { what, at_start } in problems {
         let _ = writeln!(text, "\n{what}.\n  {at_start}.");

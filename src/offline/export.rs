@@ -158,7 +158,7 @@ fn write_all(
     with_progress(
         || format!("{} records loaded, {} counters written", count(&loaded), count(&written_count)),
         || {
-            load_by_shard(picture, &examined.manifest, &loaded, |counters| {
+            load_by_shard(picture, &examined.manifest, false, &loaded, |counters| {
                 write_counters(counters, format, &mut output, written, &written_count).map_err(Failed::Output)
             })
         },

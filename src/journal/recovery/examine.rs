@@ -1,19 +1,18 @@
 //! Which frames of a data directory count, and what does not although it is there.
 
-use memchr::memmem;
-
+use super::behind::Behind;
 use super::frames::read_all;
-use super::stream::{Stop, read_stream, segments_of};
-use super::{Damage, Loss, RecoveryError};
+use super::snapshot::read_snapshot;
+use super::stream::{read_stream, segments_of};
+use super::{Loss, RecoveryError};
 use crate::journal::cut::{Group, cut};
 use crate::journal::disk::Files;
-use crate::journal::frame::{self, FrameKind, MAGIC};
 use crate::journal::manifest::{MANIFEST, Manifest, Run, parse_segment_name, parse_snapshot_name, segment_name};
 
 /// What was found.
 #[derive(Debug)]
 pub struct Examined {
-    /// What counts. Every run is closed.
+    /// What counts. Every run is closed. A snapshot that is among the losses counts as far as it is whole.
     pub manifest: Manifest,
     /// What does not, although it was there.
     pub losses: Vec<Loss>,
@@ -34,7 +33,9 @@ struct Stream {
     loss: Option<Loss>,
 }
 
-/// Find out what counts. `recover`: damage of journals is dropped, with all of the same shard behind it.
+/// Find out what counts. `recover`: what is damaged is dropped, and of a journal all of the same shard and run behind it.
+/// For that everything is read; without it only the run that has not ended orderly is, and damage elsewhere is left for
+/// [`load`](super::load()) to find.
 ///
 /// # Errors
 /// Whatever makes it uncertain what counts.
@@ -51,8 +52,12 @@ pub fn examine(files: &impl Files, recover: bool) -> Result<Examined, RecoveryEr
         Manifest::default()
     };
     let mut losses = Vec::new();
-    if let Some(open) = manifest.runs.iter_mut().find(|run| run.to.is_none()) {
-        close(files, &names, open, recover, &mut losses)?;
+    if recover && let Some(snapshot) = manifest.snapshot {
+        let examine = |shard| read_snapshot(files, snapshot, shard, &mut |_| Ok(()));
+        losses.extend(for_each_shard(snapshot.shard_count, examine)?.into_iter().flatten().map(Loss::Damage));
+    }
+    for run in manifest.runs.iter_mut().filter(|run| recover || run.to.is_none()) {
+        close(files, &names, run, recover, &mut losses)?;
     }
     let next_run = manifest.runs.last().map_or(0, |run| run.number) + 1;
     manifest.runs.retain(|run| !run.is_empty());
@@ -74,7 +79,7 @@ pub fn examine(files: &impl Files, recover: bool) -> Result<Examined, RecoveryEr
     })
 }
 
-/// Close a run that ended without saying so.
+/// Close a run that ended without saying so; or close one again, of which something has been lost since.
 fn close(
     files: &impl Files,
     names: &[String],
@@ -83,20 +88,7 @@ fn close(
     losses: &mut Vec<Loss>,
 ) -> Result<(), RecoveryError> {
     let run_now = &*run;
-    // The journals are independent of each other up to here: one thread each, in rounds of as many as there are cores.
-    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut streams = Vec::new();
-    let shards: Vec<usize> = (0..run.shard_count()).collect();
-    for round in shards.chunks(at_once) {
-        let examined: Vec<_> = std::thread::scope(|scope| {
-            let examine = |shard| scope.spawn(move || examine_stream(files, names, run_now, shard, recover));
-            let threads: Vec<_> = round.iter().map(|shard| examine(*shard)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
-        });
-        for stream in examined {
-            streams.push(stream?);
-        }
-    }
+    let streams = for_each_shard(run.shard_count(), |shard| examine_stream(files, names, run_now, shard, recover))?;
     let found: Vec<u64> = streams.iter().map(|stream| stream.last).collect();
     let groups: Vec<Group> = streams.iter().flat_map(|stream| stream.links.iter().cloned()).collect();
     let mut to = found.clone();
@@ -106,11 +98,32 @@ fn close(
         // Never before the snapshot: what it holds was all on the disk when it was completed.
         *to = (*to).max(run.from[shard] - 1);
         if *to < found {
-            losses.push(Loss::Linked { shard, frame_count: found - *to });
+            losses.push(Loss::Linked { run: run.number, shard, frame_count: found - *to });
         }
     }
     run.to = Some(to);
     Ok(())
+}
+
+/// The files of the shards are independent of each other: one thread each, in rounds of as many as there are cores.
+fn for_each_shard<T: Send>(
+    shard_count: usize,
+    examine: impl Fn(usize) -> Result<T, RecoveryError> + Sync,
+) -> Result<Vec<T>, RecoveryError> {
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let examine = &examine;
+    let mut all = Vec::new();
+    let shards: Vec<usize> = (0..shard_count).collect();
+    for round in shards.chunks(at_once) {
+        let examined: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = round.iter().map(|shard| scope.spawn(move || examine(*shard))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+        });
+        for one in examined {
+            all.push(one?);
+        }
+    }
+    Ok(all)
 }
 
 fn examine_stream(
@@ -129,19 +142,15 @@ fn examine_stream(
     })?;
     links.retain(|group| group.iter().all(|(shard, _)| usize::from(*shard) < run.shard_count()));
     let mut stream = Stream { last: end.last, links, loss: None };
+    if run.to.is_some() {
+        stream.loss = end.missing(files, &segments, run, shard)?.map(Loss::Damage);
+        return Ok(stream);
+    }
     let Some(stop) = end.stop else { return Ok(stream) };
-    let behind = Behind::of(files, &segments[stop.segment..], &stop, run)?;
-    let damage = Damage {
-        file: stop.file.clone(),
-        offset: stop.offset,
-        why: stop.why,
-        frame_count: behind.frame_count,
-        record_count: behind.record_count,
-        droppable: true,
-    };
+    let behind = Behind::of(files, &segments[stop.segment..], &stop, run, shard, end.last)?;
     stream.loss = match behind.durable > end.last {
-        true if !recover => return Err(RecoveryError::Damaged(damage)),
-        true => Some(Loss::Damage(damage)),
+        true if !recover => return Err(RecoveryError::Damaged(behind.damage(stop))),
+        true => Some(Loss::Damage(behind.damage(stop))),
         false if behind.bytes == 0 => None,
         false => Some(Loss::Tail { file: stop.file, offset: stop.offset, bytes: behind.bytes }),
     };
@@ -157,47 +166,4 @@ fn needed_segments(names: &[String], run: &Run) -> Vec<String> {
         firsts.map(move |first| segment_name(run.number, shard, first))
     };
     (0..run.shard_count()).flat_map(of).collect()
-}
-
-/// What lies behind the place where a journal stops.
-#[derive(Default)]
-struct Behind {
-    bytes: u64,
-    frame_count: u64,
-    record_count: u64,
-    /// The greatest `durable` of the whole frames.
-    durable: u64,
-}
-
-impl Behind {
-    fn of(files: &impl Files, segments: &[u64], stop: &Stop, run: &Run) -> Result<Behind, RecoveryError> {
-        let mut behind = Behind::default();
-        for (index, first) in segments.iter().enumerate() {
-            let shard = parse_segment_name(&stop.file).expect("a journal's file").1;
-            let bytes = read_all(files, &segment_name(run.number, shard, *first))?;
-            let start = if index == 0 { (stop.offset as usize).min(bytes.len()) } else { 0 };
-            behind.look(&bytes[start..], run.id);
-        }
-        Ok(behind)
-    }
-
-    fn look(&mut self, bytes: &[u8], run_id: u64) {
-        // Zeros at the end were written ahead of frames that never came.
-        self.bytes += bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-        let mut at = 0;
-        while let Some(found) = memmem::find(&bytes[at..], &MAGIC) {
-            at += found;
-            match frame::parse(&bytes[at..]) {
-                Ok(frame) if frame.head.run_id == run_id => {
-                    if frame.head.kind == FrameKind::Changes {
-                        self.frame_count += 1;
-                        self.record_count += frame.records().count() as u64;
-                        self.durable = self.durable.max(frame.head.durable);
-                    }
-                    at += frame.len;
-                }
-                _ => at += 1,
-            }
-        }
-    }
 }

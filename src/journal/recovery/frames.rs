@@ -2,10 +2,12 @@
 
 use std::io::{self, Read};
 
-use super::{Damage, RecoveryError};
+use memchr::memmem;
+
+use super::RecoveryError;
 use crate::journal::disk::Files;
-use crate::journal::frame::{self, Broken, FRAME_HEADER_BYTES, Frame};
-use crate::limits::JOURNAL_BUFFER_BYTES;
+use crate::journal::frame::{self, Broken, FRAME_HEADER_BYTES, Frame, MAGIC};
+use crate::limits::{JOURNAL_BUFFER_BYTES, KEY_BYTES_MAX};
 
 /// Read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -24,10 +26,7 @@ pub(super) struct FrameReader<'a> {
 
 impl<'a> FrameReader<'a> {
     pub fn open(files: &'a impl Files, file: &str) -> Result<FrameReader<'a>, RecoveryError> {
-        let reader = files.open(file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => RecoveryError::Damaged(Damage::lasting(file.to_owned(), 0, Broken::Missing)),
-            _ => RecoveryError::Io { file: file.to_owned(), error },
-        })?;
+        let reader = files.open(file).map_err(|error| RecoveryError::Io { file: file.to_owned(), error })?;
         Ok(FrameReader { file: file.to_owned(), reader, buffer: vec![0; READ_BYTES], start: 0, end: 0, offset: 0 })
     }
 
@@ -37,20 +36,65 @@ impl<'a> FrameReader<'a> {
         if self.start == self.end {
             return Ok(None);
         }
-        let payload_bytes = match frame::parse_header(&self.buffer[self.start..self.end]) {
-            Ok((_, payload_bytes)) => payload_bytes,
-            Err(why) => return Ok(Some(Err(why))),
-        };
-        if payload_bytes > JOURNAL_BUFFER_BYTES {
-            return Ok(Some(Err(Broken::Version)));
+        if let Err(why) = self.fill_frame(0)? {
+            return Ok(Some(Err(why)));
         }
-        self.fill(FRAME_HEADER_BYTES + payload_bytes)?;
         let parsed = frame::parse(&self.buffer[self.start..self.end]);
         if let Ok(frame) = &parsed {
             self.start += frame.len;
             self.offset += frame.len as u64;
         }
         Ok(Some(parsed))
+    }
+
+    /// Behind a damaged place: move on to the next whole frame that `is_wanted`. False: there is none.
+    ///
+    /// A key can have the bytes of a whole frame, so one that a key has room for counts only where it ends the file, be it
+    /// with one more behind it.
+    pub fn find(&mut self, is_wanted: &dyn Fn(&Frame<'_>) -> bool) -> Result<bool, RecoveryError> {
+        self.skip(1);
+        loop {
+            self.fill(MAGIC.len())?;
+            let unread = &self.buffer[self.start..self.end];
+            let Some(at) = memmem::find(unread, &MAGIC) else {
+                if unread.len() < MAGIC.len() {
+                    return Ok(false);
+                }
+                // It may begin with the last bytes that were read.
+                self.skip(unread.len() - (MAGIC.len() - 1));
+                continue;
+            };
+            self.skip(at);
+            // With more behind it than a last frame may have, unless the file ends.
+            if self.fill_frame(KEY_BYTES_MAX + 1)?.is_ok() {
+                let unread = &self.buffer[self.start..self.end];
+                let ends_file = |rest: &[u8]| {
+                    let is_last = || frame::parse(rest).is_ok_and(|last| last.len == rest.len());
+                    rest.is_empty() || (rest.len() <= KEY_BYTES_MAX && is_last())
+                };
+                let is_no_key = |frame: &Frame<'_>| frame.len > KEY_BYTES_MAX || ends_file(&unread[frame.len..]);
+                if frame::parse(unread).is_ok_and(|frame| is_wanted(&frame) && is_no_key(&frame)) {
+                    return Ok(true);
+                }
+            }
+            self.skip(1);
+        }
+    }
+
+    fn skip(&mut self, count: usize) {
+        assert!(count <= self.end - self.start, "only what was read is passed over");
+        self.start += count;
+        self.offset += count as u64;
+    }
+
+    /// Have the frame that begins here in the buffer, and `behind_bytes` more, unless the file ends.
+    fn fill_frame(&mut self, behind_bytes: usize) -> Result<Result<(), Broken>, RecoveryError> {
+        self.fill(FRAME_HEADER_BYTES)?;
+        match frame::parse_header(&self.buffer[self.start..self.end]) {
+            Ok((_, payload_bytes)) if payload_bytes > JOURNAL_BUFFER_BYTES => Ok(Err(Broken::Version)),
+            Ok((_, payload_bytes)) => self.fill(FRAME_HEADER_BYTES + payload_bytes + behind_bytes).map(Ok),
+            Err(why) => Ok(Err(why)),
+        }
     }
 
     /// Have at least `count` bytes in the buffer, unless the file ends.

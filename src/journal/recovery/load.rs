@@ -16,13 +16,14 @@ use crate::slot::{self, ShardMap};
 /// Records that are looked up together when they are loaded, so that their cache misses overlap.
 const LOAD_BATCH_COUNT: usize = 16;
 
-/// Load the counters of `slots`. `loaded` counts records.
+/// Load the counters of `slots`. `recover`: of a snapshot what is whole suffices. `loaded` counts records.
 ///
 /// # Errors
 /// A file that counts is damaged or cannot be read.
 pub fn load(
     files: &impl Files,
     manifest: &Manifest,
+    recover: bool,
     slots: Range<u16>,
     counters: &mut Counters,
     now_ms: i64,
@@ -36,7 +37,10 @@ pub fn load(
         let map = ShardMap::new(snapshot.shard_count);
         for shard in (0..snapshot.shard_count).filter(|shard| overlaps(map.slots_of(*shard))) {
             let of = map.slots_of(shard);
-            read_snapshot(files, snapshot.number, shard, &mut |frame| loader.frame(frame, &of))?;
+            let damage = read_snapshot(files, snapshot, shard, &mut |frame| loader.frame(frame, &of))?;
+            if let Some(damage) = damage.filter(|_| !recover) {
+                return Err(RecoveryError::Damaged(damage));
+            }
         }
     }
     for run in &manifest.runs {
@@ -45,7 +49,7 @@ pub fn load(
             let segments = segments_of(&names, run, shard);
             let of = map.slots_of(shard);
             let end = read_stream(files, &segments, run, shard, &mut |_, frame| loader.frame(frame, &of))?;
-            if let Some(damage) = end.missing(run, shard) {
+            if let Some(damage) = end.missing(files, &segments, run, shard)? {
                 return Err(RecoveryError::Damaged(damage));
             }
         }

@@ -1,5 +1,6 @@
 //! One shard's journal of one run, frame by frame over its files, as far as it is whole.
 
+use super::behind::Behind;
 use super::frames::FrameReader;
 use super::{Damage, RecoveryError};
 use crate::journal::disk::Files;
@@ -28,15 +29,24 @@ pub(super) struct StreamEnd {
 
 impl StreamEnd {
     /// What is damaged, if not all frames of a closed run are there.
-    pub fn missing(self, run: &Run, shard: usize) -> Option<Damage> {
-        let to = run.to.as_ref()?[shard];
-        if self.last >= to {
-            return None;
+    ///
+    /// # Errors
+    /// What lies behind cannot be read.
+    pub fn missing(
+        self,
+        files: &impl Files,
+        segments: &[u64],
+        run: &Run,
+        shard: usize,
+    ) -> Result<Option<Damage>, RecoveryError> {
+        if run.to.as_ref().is_none_or(|to| self.last >= to[shard]) {
+            return Ok(None);
         }
-        let next = || segment_name(run.number, shard, self.last + 1);
-        let (file, offset, why) =
-            self.stop.map_or_else(|| (next(), 0, Broken::Missing), |stop| (stop.file, stop.offset, stop.why));
-        Some(Damage::lasting(file, offset, why))
+        let next = segment_name(run.number, shard, self.last + 1);
+        let nothing_more = Stop { segment: segments.len(), file: next, offset: 0, why: Broken::Missing };
+        let stop = self.stop.unwrap_or(nothing_more);
+        let behind = Behind::of(files, &segments[stop.segment..], &stop, run, shard, self.last)?;
+        Ok(Some(behind.damage(stop)))
     }
 }
 

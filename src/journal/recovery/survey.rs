@@ -47,11 +47,10 @@ pub fn survey(files: &impl Files, manifest: &Manifest, read_bytes: &AtomicU64) -
     if let Some(snapshot) = manifest.snapshot {
         for shard in 0..snapshot.shard_count {
             let mut found = Surveyed::new(snapshot_name(snapshot.number, shard), shard);
-            let read = read_snapshot(files, snapshot.number, shard, &mut |frame| {
+            found.damage = read_snapshot(files, snapshot, shard, &mut |frame| {
                 found.add(frame, read_bytes);
                 Ok(())
-            });
-            found.damage = damage_of(read)?;
+            })?;
             all.push(found);
         }
     }
@@ -66,7 +65,7 @@ pub fn survey(files: &impl Files, manifest: &Manifest, read_bytes: &AtomicU64) -
                 found.add(frame, read_bytes);
                 Ok(())
             })?;
-            if let Some(damage) = end.missing(run, shard) {
+            if let Some(damage) = end.missing(files, &segments, run, shard)? {
                 match all[first_found..].iter_mut().find(|found| found.file == damage.file) {
                     Some(found) => found.damage = Some(damage),
                     None => all.push(Surveyed { damage: Some(damage.clone()), ..Surveyed::new(damage.file, shard) }),
@@ -75,13 +74,4 @@ pub fn survey(files: &impl Files, manifest: &Manifest, read_bytes: &AtomicU64) -
         }
     }
     Ok(all)
-}
-
-/// A file that is missing is damage too, where there should be one.
-fn damage_of(read: Result<(), RecoveryError>) -> Result<Option<Damage>, RecoveryError> {
-    match read {
-        Ok(()) => Ok(None),
-        Err(RecoveryError::Damaged(damage)) => Ok(Some(damage)),
-        Err(error) => Err(error),
-    }
 }

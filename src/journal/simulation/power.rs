@@ -74,12 +74,15 @@ impl Life {
         let run = Run::begin(examined.next_run, id, SHARD_COUNT);
         manifest.runs.push(run.clone());
         recovery::replace_manifest(disk, &manifest).expect("nothing fails at the start");
+        // What counts is whole now, so there is nothing to drop.
+        let again = recovery::examine(disk, true).expect("it was examined before");
+        assert_eq!((&again.manifest, &again.losses[..]), (&examined.manifest, &[][..]));
         let map = ShardMap::new(SHARD_COUNT);
         let shards: Vec<SimulatedShard> = (0..SHARD_COUNT)
             .map(|index| {
                 let mut counters = Counters::new(map.slots_of(index));
                 let loaded = AtomicU64::new(0);
-                recovery::load(disk, &examined.manifest, map.slots_of(index), &mut counters, 0, &loaded)
+                recovery::load(disk, &examined.manifest, false, map.slots_of(index), &mut counters, 0, &loaded)
                     .expect("what was examined can be loaded");
                 let states = vec![state_of(&counters)];
                 counters.start_recording(Box::new(Recorder::new(1)));
@@ -90,7 +93,7 @@ impl Life {
             .collect();
         // One shard of another number finds the same.
         let mut all = Counters::new(0..16_384);
-        recovery::load(disk, &examined.manifest, 0..16_384, &mut all, 0, &AtomicU64::new(0)).expect("the same");
+        recovery::load(disk, &examined.manifest, false, 0..16_384, &mut all, 0, &AtomicU64::new(0)).expect("the same");
         let found = state_of(&all);
         let parts: State = shards.iter().flat_map(|shard| shard.states[0].clone()).collect();
         assert_eq!(found, parts);

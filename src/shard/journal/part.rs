@@ -85,9 +85,10 @@ impl Keeper<'_> {
         self.journals.progress.safe(self.shard.index) >= sequence
     }
 
-    /// Whether the journals have outgrown their snapshot, in bytes or in runs.
+    /// Whether the journals have outgrown their snapshot, in bytes or in runs, or there is none that is whole.
     fn is_save_due(&self) -> bool {
-        if self.saved == 0 && self.journals.found.runs.len() >= RUN_COUNT_MAX {
+        let journals = self.journals;
+        if self.saved == 0 && (journals.found.runs.len() >= RUN_COUNT_MAX || journals.is_snapshot_damaged()) {
             return true;
         }
         let live = self.shard.live();

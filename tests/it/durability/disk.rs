@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Signal, geteuid};
 
 use super::serve_in;
-use crate::support::{Finished, PROCESS_LIMIT, binary, bulk, int, ok, run};
+use crate::support::{Finished, PROCESS_LIMIT, REPLY_LIMIT, binary, bulk, int, ok, run, within};
 
 /// Run the server until it refuses to start; answers what it says.
 #[track_caller]
@@ -91,4 +91,67 @@ fn damage_is_named_and_dropped_only_when_that_is_asked_for() {
     assert!(server.log().iter().any(|line| line.contains("dropped, as --recover allows")), "{:?}", server.log());
     server.connect().expect("INCR views", int(6));
     server.connect().expect("CONFIG SET appendfsync always", ok());
+}
+
+#[test]
+fn what_is_whole_of_a_snapshot_and_of_a_closed_run_is_left_when_that_is_asked_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path();
+    let mut server = serve_in(directory, 1, &["--appendfsync", "always"]);
+    let mut conn = server.connect();
+    let key_count = 12_000;
+    for first in (0..key_count).step_by(500) {
+        let pairs: Vec<String> = (first..first + 500).map(|index| format!("views:{index:05} {index}")).collect();
+        conn.expect(&format!("MSET {}", pairs.join(" ")), ok());
+    }
+    conn.expect("SAVE", ok());
+    (1..=10).for_each(|value| conn.expect("INCR behind", int(value)));
+    server.signal(Signal::TERM);
+    server.wait();
+
+    // In the second part of the snapshot, and in the sixth frame of the journal behind it.
+    let flip = |prefix: &str, at: usize| {
+        let mut paths = fs::read_dir(directory).expect("the directory").map(|entry| entry.expect("an entry").path());
+        let is_it = |path: &std::path::PathBuf| path.file_name().expect("a name").to_string_lossy().starts_with(prefix);
+        let path = paths.find(is_it).expect("such a file");
+        let mut bytes = fs::read(&path).expect("the file");
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).expect("the file");
+    };
+    flip("snapshot-000001-000", 200_000);
+    flip("journal-000001-000", 52 + 5 * (48 + 17) + 60);
+    let said = refused(directory, &[]);
+    assert!(said.contains("snapshot-000001-000 is damaged at byte ") && said.contains("--recover"), "{said}");
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let lost = words.windows(4).find(|words| words[1..] == ["of", "its", "counters"]).expect("how many are lost");
+    let lost_count: i64 = lost[0].parse().expect("a number");
+    assert!((1_000..key_count as i64 / 2).contains(&lost_count), "{said}");
+
+    let check = || {
+        let mut command = Command::new(binary());
+        command.arg("check").arg(directory);
+        run(command, b"", PROCESS_LIMIT).stdout
+    };
+    let left_count = key_count as i64 - lost_count + 1;
+    let said = check();
+    let grouped = format!("{},{:03}", left_count / 1_000, left_count % 1_000);
+    assert!(said.contains(&format!("with --recover there would be {grouped} counters")), "{said}");
+    assert!(said.contains("behind it are 4 whole frames with 4 changes") && said.ends_with("2 problems\n"), "{said}");
+
+    let mut server = serve_in(directory, 2, &["--recover"]);
+    let mut conn = server.connect();
+    conn.expect("DBSIZE", int(left_count));
+    conn.expect("GET behind", bulk("5"));
+    let dropped = server.log().iter().filter(|line| line.contains("dropped, as --recover allows")).count();
+    assert_eq!(dropped, 2, "{:?}", server.log());
+    within(REPLY_LIMIT, "another snapshot is complete", || !directory.join("snapshot-000001-000").exists());
+    assert!(check().ends_with("sound\n"));
+    let values: Vec<_> = (0..key_count).map(|index| conn.ask(&format!("GET views:{index:05}"))).collect();
+    let right_count = values.iter().enumerate().filter(|(index, value)| **value == bulk(index.to_string())).count();
+    assert_eq!(right_count as i64, key_count as i64 - lost_count, "none has another value");
+    server.signal(Signal::KILL);
+    server.wait();
+    let server = serve_in(directory, 1, &[]);
+    server.connect().expect("DBSIZE", int(left_count));
+    server.connect().expect("INCR behind", int(6));
 }

@@ -104,14 +104,15 @@ fn what_is_torn_or_damaged_is_named_with_what_a_server_would_do() {
     server.connect().expect("MGET k:0 k:19", array([crate::support::bulk("1"), crate::support::bulk("1")]));
     server.signal(Signal::TERM);
     server.wait();
-    for bytes in [Some(&damaged[..]), Some(&whole[..100]), None] {
+    for (bytes, count) in [(Some(&damaged[..]), 4), (Some(&whole[..100]), 0), (None, 0)] {
         match bytes {
             Some(bytes) => fs::write(&journal, bytes).expect("the journal"),
             None => fs::remove_file(&journal).expect("the journal"),
         }
         let (code, said) = check(directory);
         assert_eq!(code, 1, "{said}");
-        assert!(said.contains(&name) && said.contains("not even with --recover"), "{said}");
+        assert!(said.contains(&format!("{name} is damaged at byte ")) && said.ends_with("\n1 problem\n"), "{said}");
+        assert!(said.contains(&format!("with --recover there would be {count} counters")), "{said}");
     }
 }
 
@@ -126,7 +127,7 @@ fn a_damaged_snapshot_or_manifest_is_named() {
     server.wait();
     let snapshot = file(directory, "snapshot");
     let whole = fs::read(&snapshot).expect("the snapshot");
-    for bytes in [Some(&whole[..whole.len() - 1]), Some(&whole[..10]), None] {
+    for (bytes, count) in [(Some(&whole[..whole.len() - 1]), 50), (Some(&whole[..10]), 0), (None, 0)] {
         match bytes {
             Some(bytes) => fs::write(&snapshot, bytes).expect("the snapshot"),
             None => fs::remove_file(&snapshot).expect("the snapshot"),
@@ -134,6 +135,8 @@ fn a_damaged_snapshot_or_manifest_is_named() {
         let (code, said) = check(directory);
         assert_eq!(code, 1, "{said}");
         assert!(said.contains("snapshot-000001-000 is damaged at byte") && said.contains("from a copy"), "{said}");
+        assert!(said.contains("an unknown number of its counters are lost"), "{said}");
+        assert!(said.contains(&format!("with --recover there would be {count} counters")), "{said}");
     }
     fs::write(&snapshot, &whole).expect("the snapshot");
     assert_eq!(check(directory).0, 0);
