@@ -274,7 +274,7 @@ impl Template {
         slots.next().is_none_or(|first| slots.all(|slot| slot == first))
     }
 
-    /// As if a user had written the command: words, `"quoted ones"` too, with `{key}` for a key's number.
+    /// As if a user had written the command: words, `"quoted ones"` and `'quoted ones'` too, with `{key}` for a key's number.
     pub fn parse(text: &str, key_count: u32) -> Result<Template, String> {
         let words = words(text)?;
         let Some(name) = words.first() else { return Err("a command is empty".to_owned()) };
@@ -324,23 +324,24 @@ fn argument(word: &str, next_key: &mut usize) -> Argument {
     Argument(pieces)
 }
 
-/// Words between blanks; `"` around one keeps the blanks in it.
+/// Words between blanks; `"` or `'` around one keeps the blanks in it, and the other kind of quotation marks.
 fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
-    let mut quoted = false;
+    let mut quote: Option<char> = None;
     for character in text.chars() {
-        match character {
-            '"' => {
-                quoted = !quoted;
+        match (character, quote) {
+            ('"' | '\'', None) => {
+                quote = Some(character);
                 word.get_or_insert_default();
             }
-            blank if blank.is_whitespace() && !quoted => words.extend(word.take()),
+            (character, Some(open)) if character == open => quote = None,
+            (blank, None) if blank.is_whitespace() => words.extend(word.take()),
             _ => word.get_or_insert_default().push(character),
         }
     }
     words.extend(word);
-    if quoted { Err(format!("a quotation mark is missing in {text:?}")) } else { Ok(words) }
+    if quote.is_some() { Err(format!("a quotation mark is missing in {text:?}")) } else { Ok(words) }
 }
 
 /// The one form that all key arguments have.
@@ -442,6 +443,7 @@ mod tests {
     #[test]
     fn words_are_split_at_blanks_outside_quotation_marks() {
         assert_eq!(words(" ECHO \"a  b\"c \"\" ").unwrap(), ["ECHO", "a  bc", ""]);
+        assert_eq!(words("ECHO 'a \"b' \"it's\"").unwrap(), ["ECHO", "a \"b", "it's"]);
         assert!(words("ECHO \"a").is_err());
         assert!(Template::parse("  ", 1).is_err());
         assert!(Template::parse(&format!("ECHO {}", "x".repeat(LOAD_REQUEST_BYTES_MAX)), 1).is_err());
