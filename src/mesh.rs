@@ -9,6 +9,7 @@
 //!
 //! One end belongs to no shard: the [`Observer`]'s, which comes behind the shards in their order and only asks.
 
+mod keys;
 mod observer;
 
 use std::cell::RefCell;
@@ -30,6 +31,7 @@ use crate::session::Routed;
 use crate::shard::Accepted;
 use crate::stats::Report;
 
+pub use keys::Keys;
 pub use observer::Observer;
 
 /// Operations of one window for one shard, and their outcomes.
@@ -207,7 +209,7 @@ pub enum Answer {
         /// The next cursor within this shard, or 0.
         cursor: u64,
         /// The keys that matched.
-        keys: Vec<Box<[u8]>>,
+        keys: Keys,
     },
     /// A key.
     Key(Option<Box<[u8]>>),

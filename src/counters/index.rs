@@ -58,12 +58,10 @@ pub struct Place {
     spot: Spot,
 }
 
-/// One segment's entries and the positions that it covers.
+/// What one segment covers.
 pub struct Stretch {
     /// Positions of 32 bits.
     pub positions: Range<u64>,
-    /// Each entry's position, as far as it is known: never above the true one.
-    pub entries: Vec<(u32, CellRef)>,
     /// How many low bits of a position are unknown.
     pub unknown_bits: u32,
 }
@@ -190,16 +188,18 @@ impl Index {
         }
     }
 
-    /// What lies in the slot's segment that covers `position`.
-    pub fn stretch(&self, slot: u16, position: u32) -> Stretch {
+    /// The slot's segment that covers `position`; `entries` are replaced by its own, with each entry's position as far as
+    /// it is known: never above the true one.
+    pub fn stretch(&self, slot: u16, position: u32, entries: &mut Vec<(u32, CellRef)>) -> Stretch {
         let table = &self.slots[self.number(slot)];
         let (number, level) = table.segment_of(u64::from(position.reverse_bits()));
         let prefix = number as u64 & low_bits(level);
         let start = u64::from((prefix as u32).reverse_bits());
-        let entries = table.segment(number).entries();
+        let of_tag = |tag| position_of(prefix | (u64::from(tag) << level));
+        entries.clear();
+        entries.extend(table.segment(number).entries().map(|(tag, cell)| (of_tag(tag), cell)));
         Stretch {
             positions: start..start + (1 << (u32::BITS - level)),
-            entries: entries.map(|(tag, cell)| (position_of(prefix | (u64::from(tag) << level)), cell)).collect(),
             unknown_bits: u32::BITS.saturating_sub(level + u16::BITS),
         }
     }
@@ -359,7 +359,7 @@ mod tests {
             let mut position = 0;
             let mut stretches = 0;
             while position < 1 << u32::BITS {
-                let stretch = index.stretch(0, position as u32);
+                let stretch = index.stretch(0, position as u32, &mut Vec::new());
                 assert_eq!(stretch.positions.start, position);
                 position = stretch.positions.end;
                 stretches += 1;

@@ -5,6 +5,7 @@
 //! or shrink: all keys before a cursor have been visited, and all others will be. `slot << 32` is the slot's start.
 
 use super::cell;
+use super::cells::CellRef;
 use super::index::Stretch;
 use super::{Counters, Entry};
 use crate::limits::SLOT_COUNT;
@@ -38,6 +39,7 @@ impl Counters {
         }
         let mut left = count.max(1);
         let mut empty_left = EMPTY_SLOT_COUNT_MAX;
+        let mut entries = Vec::new();
         while slot < u64::from(slots.end) {
             if self.index.slot_len(slot as u16) == 0 {
                 if empty_left == 0 {
@@ -47,9 +49,13 @@ impl Counters {
                 (slot, position) = (slot + 1, 0);
                 continue;
             }
-            let stretch = self.index.stretch(slot as u16, (position << 1) as u32);
+            // A small slot is visited sooner than the chunk of the next one comes.
+            if slot + 2 < u64::from(slots.end) {
+                self.index.prefetch_chunk(slot as u16 + 2, 0);
+            }
+            let stretch = self.index.stretch(slot as u16, (position << 1) as u32, &mut entries);
             let end = stretch.positions.end >> 1;
-            if let Some(next) = self.visit(stretch, position, &mut left, now_ms, each) {
+            if let Some(next) = self.visit(&stretch, &mut entries, position, &mut left, now_ms, each) {
                 return (slot << 32) | (next << 1) | 1;
             }
             (slot, position) = if end == 1 << 31 { (slot + 1, 0) } else { (slot, end) };
@@ -60,7 +66,8 @@ impl Counters {
     /// Visit the rest of a stretch from `position` (of 31 bits) on. Answers the position to go on at, if it must end.
     fn visit(
         &self,
-        stretch: Stretch,
+        stretch: &Stretch,
+        entries: &mut Vec<(u32, CellRef)>,
         position: u64,
         left: &mut u64,
         now_ms: i64,
@@ -69,7 +76,6 @@ impl Counters {
         // What is known of the entries' positions is rounded down, and so is where to start.
         let step = 1u64 << (stretch.unknown_bits.max(1) - 1);
         let start = position & !(step - 1);
-        let mut entries = stretch.entries;
         entries.retain(|&(at, _)| u64::from(at >> 1) >= start);
         let mut end = None;
         let nth = usize::try_from(*left).unwrap_or(usize::MAX);
@@ -80,9 +86,11 @@ impl Counters {
             entries.retain(|&(at, _)| at >> 1 <= last);
             end = (entries.len() < count).then_some(u64::from(last) + step);
         }
+        // So that their cache misses overlap.
+        entries.iter().for_each(|&(_, cell)| self.cells.prefetch(cell));
         entries.sort_unstable_by_key(|&(at, _)| at);
         let mut before = None;
-        for (at, cell) in entries {
+        for &(at, cell) in &*entries {
             let at = u64::from(at >> 1);
             if *left == 0 && before != Some(at) {
                 return Some(at);

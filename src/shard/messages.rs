@@ -10,7 +10,7 @@ use crate::glob;
 use crate::journal::changes::Room;
 use crate::latency::Event;
 use crate::limits::SCAN_STEP_BYTES_MAX;
-use crate::mesh::{Answer, Ask, Message};
+use crate::mesh::{Answer, Ask, Keys, Message};
 
 impl Shard {
     /// Ask a shard (this one too) something. `holder`: the asker holds it.
@@ -221,15 +221,13 @@ fn touches_counters(ask: &Ask) -> bool {
 
 /// One step of `SCAN` or `KEYS`.
 fn scan(counters: &Counters, cursor: u64, count: u64, pattern: Option<&[u8]>, now_ms: i64) -> Answer {
-    let mut keys: Vec<Box<[u8]>> = Vec::new();
-    let mut bytes = 0;
+    let mut keys = Keys::default();
     let cursor = counters.scan(cursor, count, now_ms, &mut |key, _| {
-        if bytes + key.len() > SCAN_STEP_BYTES_MAX {
+        if keys.bytes() + key.len() > SCAN_STEP_BYTES_MAX {
             return false;
         }
         if pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
-            bytes += key.len();
-            keys.push(Box::from(key));
+            keys.push(key);
         }
         true
     });

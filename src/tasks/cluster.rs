@@ -8,7 +8,7 @@ use super::keys::slot_keys;
 use super::{Place, count_of, is_too_long};
 use crate::command::ClusterView;
 use crate::limits::SLOT_COUNT;
-use crate::mesh::Ask;
+use crate::mesh::{Ask, Keys};
 use crate::resp::encode;
 
 /// `CLUSTER SLOTS`, `SHARDS`, `NODES`, `INFO`, `MYID`.
@@ -39,7 +39,7 @@ pub(super) async fn get_keys(place: Place<'_>, slot: u16, count: u64, out: &mut 
     let owner = place.connection.shard.map.shard_of(slot);
     let keys = match place.keyspace().contains(&owner) {
         true => slot_keys(place, owner, slot, count).await,
-        false => Vec::new(),
+        false => Keys::default(),
     };
     encode::array(out, keys.len());
     keys.iter().for_each(|key| encode::bulk(out, key));

@@ -6,7 +6,7 @@ use crate::client::ShardSet;
 use crate::command::Bytes;
 use crate::counters::{Entry, Fault, cursor_slot};
 use crate::limits::{LARGE_REPLY_BYTES_MAX, SLOT_COUNT};
-use crate::mesh::{Answer, Ask};
+use crate::mesh::{Answer, Ask, Keys};
 use crate::resp::encode;
 use crate::slot;
 
@@ -49,7 +49,7 @@ pub(super) async fn scan(
 ) {
     let keyspace = place.keyspace();
     let mut next = cursor.max(first_cursor(place, keyspace.start));
-    let mut keys = Vec::new();
+    let mut keys = Keys::default();
     // A shard that is through with few keys leaves room for those of the next one.
     while cursor_slot(next) < SLOT_COUNT as u64 && (keys.len() as u64) < count {
         let shard = place.connection.shard.map.shard_of(cursor_slot(next) as u16);
@@ -60,7 +60,7 @@ pub(super) async fn scan(
         let left_count = count - keys.len() as u64;
         let ask = Ask::Scan { cursor: next, count: left_count, pattern: pattern.clone() };
         let (stopped, more) = scanned(place.ask(shard, ask).await);
-        keys.extend(more);
+        keys.extend(more.iter());
         next = match stopped {
             0 if shard + 1 < keyspace.end => first_cursor(place, shard + 1),
             stopped => stopped,
@@ -73,7 +73,7 @@ pub(super) async fn scan(
         next = 0;
     }
     if !type_matches {
-        keys.clear();
+        keys = Keys::default();
     }
     encode::array(out, 2);
     encode::bulk(out, next.to_string().as_bytes());
@@ -82,19 +82,18 @@ pub(super) async fn scan(
 }
 
 /// At most `count` keys of one slot, and little more bytes than the longest reply may have.
-pub(super) async fn slot_keys(place: Place<'_>, owner: usize, slot: u16, count: u64) -> Vec<Bytes> {
+pub(super) async fn slot_keys(place: Place<'_>, owner: usize, slot: u16, count: u64) -> Keys {
     let slot_count = super::count_of(&place.ask(owner, Ask::SlotKeyCount(slot)).await);
     let count = count.min(slot_count);
-    let mut keys: Vec<Bytes> = Vec::new();
-    let mut bytes = 0;
+    let mut keys = Keys::default();
     let mut cursor = u64::from(slot) << 32;
-    while (keys.len() as u64) < count && cursor_slot(cursor) == u64::from(slot) && bytes <= LARGE_REPLY_BYTES_MAX {
+    while (keys.len() as u64) < count && cursor_slot(cursor) == u64::from(slot) && keys.bytes() <= LARGE_REPLY_BYTES_MAX
+    {
         let left_count = count - keys.len() as u64;
         let ask = Ask::Scan { cursor, count: left_count.min(KEYS_STEP_COUNT), pattern: None };
         let (next, more) = scanned(place.ask(owner, ask).await);
         // A step goes on into the next slots when this one has no more, and over the count where positions are equal.
-        let of_slot = more.into_iter().filter(|key| slot::of(key) == slot).take(left_count as usize);
-        keys.extend(of_slot.inspect(|key| bytes += key.len()));
+        keys.extend(more.iter().filter(|key| slot::of(key) == slot).take(left_count as usize));
         if next == 0 {
             break;
         }
@@ -215,7 +214,7 @@ fn first_cursor(place: Place<'_>, shard: usize) -> u64 {
     u64::from(place.connection.shard.map.slots_of(shard).start) << 32
 }
 
-fn scanned(answer: Answer) -> (u64, Vec<Box<[u8]>>) {
+fn scanned(answer: Answer) -> (u64, Keys) {
     match answer {
         Answer::Keys { cursor, keys } => (cursor, keys),
         _ => unreachable!("a scan is answered with keys"),
