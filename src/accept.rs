@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, TcpKeepalive, Type};
 use tracing::warn;
@@ -25,6 +25,10 @@ use crate::startup::{StartError, classify_bind_error, classify_unix_socket_error
 
 /// How long accepting rests when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a server that has just ended listened at is given back with its ring, which takes the kernel up to 10 ms. So an
+/// address that is taken is tried again for so long: who restarts a server at once finds it free.
+const TAKEN_PATIENCE: Duration = Duration::from_millis(300);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -90,7 +94,7 @@ impl Listener {
 pub fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = listen_at(&config.bind, config.port, config.tcp_backlog)?;
     if let Some(path) = &config.unixsocket {
-        clear_unix_socket_path(path)?;
+        patiently(|| clear_unix_socket_path(path))?;
         let listener = listen_unix(path.clone(), config).map_err(|error| classify_unix_socket_error(error, path))?;
         listeners.push(listener);
     }
@@ -115,11 +119,11 @@ pub fn listen_directly(config: &Config) -> Result<Vec<Vec<Listener>>, StartError
 /// As [`listen`].
 pub fn listen_for_metrics(config: &Config) -> Result<Vec<TcpListener>, StartError> {
     let addresses = config.metrics_bind.iter().filter(|_| config.metrics_port != 0);
-    let listener = |address: &IpAddr| match listen_tcp(*address, config.metrics_port, config.tcp_backlog) {
-        Ok(Listener::Tcp(listener, _)) => Ok(listener),
-        Ok(Listener::Unix(..)) => unreachable!("a TCP listener was asked for"),
-        Err(error) => Err(classify_bind_error(error, SocketAddr::new(*address, config.metrics_port), "metrics-port")),
-    };
+    let listener =
+        |address: &IpAddr| match listen_tcp(*address, config.metrics_port, config.tcp_backlog, "metrics-port")? {
+            Listener::Tcp(listener, _) => Ok(listener),
+            Listener::Unix(..) => unreachable!("a TCP listener was asked for"),
+        };
     addresses.map(listener).collect()
 }
 
@@ -127,16 +131,32 @@ pub fn listen_for_metrics(config: &Config) -> Result<Vec<TcpListener>, StartErro
 fn listen_at(bind: &[IpAddr], mut port: u16, backlog: u32) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for address in bind {
-        let listener = listen_tcp(*address, port, backlog)
-            .map_err(|error| classify_bind_error(error, SocketAddr::new(*address, port), "port"))?;
+        let listener = listen_tcp(*address, port, backlog, "port")?;
         port = listener.port().unwrap_or(port);
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
-fn listen_tcp(address: IpAddr, port: u16, backlog: u32) -> io::Result<Listener> {
+/// `flag`: the one that the port is from.
+fn listen_tcp(address: IpAddr, port: u16, backlog: u32, flag: &'static str) -> Result<Listener, StartError> {
     let address = SocketAddr::new(address, port);
+    patiently(|| try_listen_tcp(address, backlog).map_err(|error| classify_bind_error(error, address, flag)))
+}
+
+fn patiently<T>(listen: impl Fn() -> Result<T, StartError>) -> Result<T, StartError> {
+    let deadline = Instant::now() + TAKEN_PATIENCE;
+    loop {
+        match listen() {
+            Err(StartError::PortTaken { .. } | StartError::UnixSocketTaken { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(TAKEN_PATIENCE / 100);
+            }
+            listened => return listened,
+        }
+    }
+}
+
+fn try_listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

@@ -86,6 +86,27 @@ fn shutdown_ends_it() {
 }
 
 #[test]
+fn who_restarts_it_at_once_finds_its_addresses_free() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("socket");
+    let at = |port: &str| {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--port", port, "--bind", "127.0.0.1", "--threads", "2", "--pin", "none"]);
+        command.args(["--log-level", "info", "--appendonly", "no", "--unixsocket"]).arg(&path);
+        Server::spawn(command)
+    };
+    let mut server = at("0");
+    for signal in [Signal::KILL, Signal::TERM].into_iter().cycle().take(6) {
+        server.connect().expect("PING", simple("PONG"));
+        server.signal(signal);
+        server.wait();
+        // The kernel gives back what a ring has held some milliseconds after its process has ended.
+        server = at(&server.port());
+    }
+    server.connect().expect("PING", simple("PONG"));
+}
+
+#[test]
 fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("notify");
