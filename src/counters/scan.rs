@@ -14,6 +14,9 @@ use crate::limits::SLOT_COUNT;
 /// (A header of 64 bytes each, one after the other: about 0.1 ms.)
 const EMPTY_SLOT_COUNT_MAX: usize = SLOT_COUNT;
 
+/// Room for the entries of a small slot.
+const ENTRY_ROOM_COUNT: usize = 64;
+
 /// Random cells that are tried before all are gone through.
 const RANDOM_TRY_COUNT: u64 = 64;
 
@@ -39,7 +42,7 @@ impl Counters {
         }
         let mut left = count.max(1);
         let mut empty_left = EMPTY_SLOT_COUNT_MAX;
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(ENTRY_ROOM_COUNT);
         while slot < u64::from(slots.end) {
             if self.index.slot_len(slot as u16) == 0 {
                 if empty_left == 0 {

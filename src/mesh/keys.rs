@@ -1,5 +1,9 @@
 //! Keys on their way from a scan to a reply: one behind the other in one piece of memory, however many they are.
 
+/// Room that a scan's first keys find, so that a usual step need not grow.
+const ROOM_BYTES: usize = 2 * 1024;
+const ROOM_COUNT: usize = 128;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -9,6 +13,11 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// None yet, with room for those of a usual step.
+    pub fn with_room() -> Keys {
+        Keys { bytes: Vec::with_capacity(ROOM_BYTES), ends: Vec::with_capacity(ROOM_COUNT) }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -221,7 +221,7 @@ fn touches_counters(ask: &Ask) -> bool {
 
 /// One step of `SCAN` or `KEYS`.
 fn scan(counters: &Counters, cursor: u64, count: u64, pattern: Option<&[u8]>, now_ms: i64) -> Answer {
-    let mut keys = Keys::default();
+    let mut keys = Keys::with_room();
     let cursor = counters.scan(cursor, count, now_ms, &mut |key, _| {
         if keys.bytes() + key.len() > SCAN_STEP_BYTES_MAX {
             return false;

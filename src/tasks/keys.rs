@@ -5,7 +5,7 @@ use super::{Place, is_too_long};
 use crate::client::ShardSet;
 use crate::command::Bytes;
 use crate::counters::{Entry, Fault, cursor_slot};
-use crate::limits::{LARGE_REPLY_BYTES_MAX, SLOT_COUNT};
+use crate::limits::{HEADER_BYTES_MAX, LARGE_REPLY_BYTES_MAX, SLOT_COUNT};
 use crate::mesh::{Answer, Ask, Keys};
 use crate::resp::encode;
 use crate::slot;
@@ -49,7 +49,7 @@ pub(super) async fn scan(
 ) {
     let keyspace = place.keyspace();
     let mut next = cursor.max(first_cursor(place, keyspace.start));
-    let mut keys = Keys::default();
+    let mut keys = Keys::with_room();
     // A shard that is through with few keys leaves room for those of the next one.
     while cursor_slot(next) < SLOT_COUNT as u64 && (keys.len() as u64) < count {
         let shard = place.connection.shard.map.shard_of(cursor_slot(next) as u16);
@@ -75,6 +75,7 @@ pub(super) async fn scan(
     if !type_matches {
         keys = Keys::default();
     }
+    out.reserve(keys.bytes() + (keys.len() + 2) * HEADER_BYTES_MAX);
     encode::array(out, 2);
     encode::bulk(out, next.to_string().as_bytes());
     encode::array(out, keys.len());
