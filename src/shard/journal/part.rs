@@ -15,7 +15,7 @@ use crate::shard::Shard;
 /// So many runs are kept before a snapshot replaces them, however little is in them.
 const RUN_COUNT_MAX: usize = 16;
 
-/// Counters that a snapshot visits before others have their turn: about 20 µs.
+/// Counters that a snapshot visits before others have their turn: at most about 20 µs.
 const SNAPSHOT_STEP_COUNT: u64 = 64;
 
 /// Turns of the ring that others have then.
