@@ -4,7 +4,9 @@
 
 use std::ops::Range;
 
-use crate::limits::LOAD_REQUEST_BYTES_MAX;
+use crate::command::{Span, Spans};
+use crate::limits::{ARGUMENT_COUNT_MAX, LOAD_REQUEST_BYTES_MAX};
+use crate::resp::inline::{self, Inline};
 use crate::slot;
 
 /// Keys from this many on have ten digits instead of eight.
@@ -324,24 +326,21 @@ fn argument(word: &str, next_key: &mut usize) -> Argument {
     Argument(pieces)
 }
 
-/// Words between blanks; `"` or `'` around one keeps the blanks in it, and the other kind of quotation marks.
+/// The words of a command, split as the server splits a line that a person typed.
 fn words(text: &str) -> Result<Vec<String>, String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote: Option<char> = None;
-    for character in text.chars() {
-        match (character, quote) {
-            ('"' | '\'', None) => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            (character, Some(open)) if character == open => quote = None,
-            (blank, None) if blank.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    if quote.is_some() { Err(format!("a quotation mark is missing in {text:?}")) } else { Ok(words) }
+    let mut line = text.as_bytes().to_vec();
+    let mut spans = Spans::default();
+    inline::split(&mut line, 0, &mut spans).map_err(|problem| match problem {
+        Inline::Broken(_) => format!("the quotation marks in {text:?} are not balanced"),
+        Inline::TooMany => format!("a command has more than {ARGUMENT_COUNT_MAX} words; --mix makes longer ones"),
+    })?;
+    let word = |span: &Span| String::from_utf8(span.of(&line).to_vec());
+    spans
+        .as_slice()
+        .iter()
+        .map(word)
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("{text:?} escapes bytes that are no text"))
 }
 
 /// The one form that all key arguments have.
@@ -442,9 +441,10 @@ mod tests {
 
     #[test]
     fn words_are_split_at_blanks_outside_quotation_marks() {
-        assert_eq!(words(" ECHO \"a  b\"c \"\" ").unwrap(), ["ECHO", "a  bc", ""]);
+        assert_eq!(words(" ECHO \"a  b\" \n\t\"\" ").unwrap(), ["ECHO", "a  b", ""]);
         assert_eq!(words("ECHO 'a \"b' \"it's\"").unwrap(), ["ECHO", "a \"b", "it's"]);
-        assert!(words("ECHO \"a").is_err());
+        assert!(words("ECHO \"a").is_err() && words("ECHO \"a\"b").is_err() && words("ECHO \"\\xff\"").is_err());
+        assert!(words(&"a ".repeat(ARGUMENT_COUNT_MAX + 1)).unwrap_err().contains("--mix"));
         assert!(Template::parse("  ", 1).is_err());
         assert!(Template::parse(&format!("ECHO {}", "x".repeat(LOAD_REQUEST_BYTES_MAX)), 1).is_err());
     }
