@@ -12,6 +12,8 @@ mod columns;
 mod page;
 mod text;
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
@@ -30,7 +32,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::nice;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use tokio::sync::{Mutex, Semaphore};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tracing::{info, warn};
 
 use crate::limits::{SCRAPE_REQUEST_BYTES_MAX, SCRAPER_COUNT_MAX};
@@ -117,19 +119,38 @@ fn step_aside(pinned: &[Option<usize>]) {
     }
 }
 
-/// Accept scrapers for as long as the server runs, as many at once as there are places.
+/// A scraper that is being served.
+struct Served {
+    task: AbortHandle,
+    /// Its request has come.
+    has_asked: Rc<Cell<bool>>,
+}
+
+/// Accept scrapers for as long as the server runs, as many at once as there are places. When there is none left, who has
+/// had one longest without a request gives it up: nobody keeps the others out by being slow.
 async fn accept(scrapes: Rc<Scrapes>, places: Arc<Semaphore>, listener: TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("it is bound, and does not block");
+    let mut served: VecDeque<Served> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                served.retain(|scraper| !scraper.task.is_finished());
+                if places.available_permits() == 0
+                    && let Some(slow) = served.iter().find(|scraper| !scraper.has_asked.get())
+                {
+                    slow.task.abort();
+                }
                 let place = places.clone().acquire_owned().await.expect("nobody closes it");
-                let scrapes = scrapes.clone();
-                spawn_local(async move {
+                let has_asked = Rc::new(Cell::new(false));
+                let (scrapes, asks) = (scrapes.clone(), has_asked.clone());
+                let task = spawn_local(async move {
                     // Who is cut short, or sends no HTTP, has nobody else to tell.
-                    let _ = tokio::time::timeout(SERVE_LIMIT, serve(scrapes, stream)).await;
+                    let _ = tokio::time::timeout(SERVE_LIMIT, serve(scrapes, asks, stream)).await;
                     drop(place);
                 });
+                served.push_back(Served { task: task.abort_handle(), has_asked });
+                // What has come with it is read before it may have to go for the next one.
+                tokio::task::yield_now().await;
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
@@ -141,8 +162,9 @@ async fn accept(scrapes: Rc<Scrapes>, places: Arc<Semaphore>, listener: TcpListe
 }
 
 /// Answer the one request of a connection.
-async fn serve(scrapes: Rc<Scrapes>, stream: tokio::net::TcpStream) -> hyper::Result<()> {
+async fn serve(scrapes: Rc<Scrapes>, has_asked: Rc<Cell<bool>>, stream: tokio::net::TcpStream) -> hyper::Result<()> {
     let answer = |request: Request<Incoming>| {
+        has_asked.set(true);
         let scrapes = scrapes.clone();
         async move { Ok::<_, Infallible>(scrapes.answer(request.method(), request.uri().path()).await) }
     };

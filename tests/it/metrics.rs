@@ -220,6 +220,26 @@ fn http_is_answered_as_it_should_be() {
     assert_eq!(get(metrics, "/ready").0, 200);
 }
 
+/// Who connects and sends no request is no reason for a probe to fail.
+#[test]
+fn slow_scrapers_keep_nobody_out() {
+    let (_server, metrics) = start(1, &[]);
+    let _slow: Vec<_> = (0..100)
+        .map(|number| {
+            let mut stream = TcpStream::connect(metrics).expect("a connection");
+            if number % 2 == 0 {
+                stream.write_all(b"GET /metrics HTT").expect("a part of a request");
+            }
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(get(metrics, "/health"), (200, "ok\n".to_owned()));
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "a probe waited: {:?}", start.elapsed());
+}
+
 #[test]
 fn a_shard_that_does_not_answer_is_named_and_asked_again() {
     let (server, metrics) = start(1, &["--enable-debug-command", "yes"]);
