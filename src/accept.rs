@@ -23,8 +23,11 @@ use crate::shard::{Accepted, Shard};
 use crate::socket::{self, Socket};
 use crate::startup::{StartError, classify_bind_error, classify_unix_socket_error, clear_unix_socket_path};
 
-/// How long accepting rests when the system has no descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long accepting rests when the ring cannot wait for a connection.
+const POLL_PAUSE: Duration = Duration::from_millis(20);
+
+/// The same when the system cannot give one out, for want of descriptors or memory: each time is told in the log.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a server that has just ended listened at is given back with its ring, which takes the kernel up to 10 ms. So an
 /// address that is taken is tried again for so long: who restarts a server at once finds it free.
@@ -185,7 +188,7 @@ fn listen_unix(path: PathBuf, config: &Config) -> io::Result<Listener> {
 pub async fn accept(shard: Rc<Shard>, listener: Listener, direct: bool) {
     loop {
         if socket::readable(listener.fd()).await.is_err() {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         for _ in 0..ACCEPT_COUNT_MAX {
             match listener.accept() {
@@ -195,12 +198,24 @@ pub async fn accept(shard: Rc<Shard>, listener: Listener, direct: bool) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    warn!("cannot accept: {error}; raise the limit of descriptors (ulimit -n) or lower maxclients");
-                    tokio::time::sleep(ACCEPT_PAUSE * 50).await;
+                    warn!("cannot accept: {error}; {}", accept_remedy(&error));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     break;
                 }
             }
         }
+    }
+}
+
+/// What helps when the system gives out no connection.
+fn accept_remedy(error: &io::Error) -> &'static str {
+    /// `EMFILE`, `ENFILE`, as in `errno(3)`.
+    const NO_DESCRIPTOR: [i32; 2] = [24, 23];
+    match error.raw_os_error() {
+        Some(code) if NO_DESCRIPTOR.contains(&code) => {
+            "raise the limit of descriptors (ulimit -n, fs.file-max) or lower maxclients"
+        }
+        _ => "see what of the system's memory and network is exhausted; it is tried again every second",
     }
 }
 
