@@ -64,6 +64,8 @@ pub struct Transaction {
     pub shards: ShardSet,
     /// A command was queued that needs every shard.
     pub all_shards: bool,
+    /// A command was queued that writes: a pause of writes holds up `EXEC`.
+    pub writes: bool,
     /// The slot of the first key that was named.
     pub slot: Option<u16>,
     /// Keys of several slots are named: on a shard's own port `EXEC` will refuse.
@@ -94,7 +96,7 @@ pub struct Client {
     pub id: u64,
     /// RESP3 was negotiated with `HELLO 3`.
     pub resp3: bool,
-    /// The password was given, or none is needed.
+    /// The password was given, or none was needed when it connected.
     pub authenticated: bool,
     /// `CLIENT SETNAME`, `HELLO … SETNAME`.
     pub name: String,
@@ -108,7 +110,7 @@ pub struct Client {
     pub no_touch: bool,
     /// `CLIENT REPLY`.
     pub reply: ReplyMode,
-    /// The connection ends when the replies so far are sent (`QUIT`).
+    /// The connection ends when the replies so far are sent (`QUIT`, `CLIENT KILL` of itself).
     pub closing: bool,
     /// The transaction that is being queued, if there is one.
     pub transaction: Option<Box<Transaction>>,
@@ -118,6 +120,20 @@ pub struct Client {
     pub monitor: Option<u8>,
     /// The watched keys.
     pub watched: Vec<Watched>,
+}
+
+impl Client {
+    /// Whether it has yet to give the password, if there is one.
+    #[inline]
+    pub fn is_stranger(&self, has_password: bool) -> bool {
+        has_password && !self.authenticated
+    }
+
+    /// Whether it ends now. A transaction that is being executed is carried out first.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        self.closing && !self.executing
+    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,8 @@ pub struct Connection {
     receives_ahead: Cell<bool>,
     /// It holds one of the shard's `long_batches`.
     has_turn: Cell<bool>,
+    /// It holds a permit for a long reply.
+    gathers: Cell<bool>,
     ended: Cell<bool>,
     /// Its socket is known to `idle_sockets`.
     known: Cell<bool>,
@@ -131,6 +133,7 @@ impl Connection {
             sends_much: Cell::new(false),
             receives_ahead: Cell::new(false),
             has_turn: Cell::new(false),
+            gathers: Cell::new(false),
             ended: Cell::new(false),
             known: Cell::new(false),
             ready: Cell::new(false),
@@ -139,7 +142,7 @@ impl Connection {
         });
         let place = shard.clients.borrow_mut().insert(connection.clone());
         connection.place.set(u32::try_from(place).expect("fewer clients than descriptors"));
-        shard.stats.borrow_mut().connection_count += 1;
+        shard.stats.borrow_mut().counts.connection_count += 1;
         if shard.stopping.get() {
             connection.stop_reading();
         }
@@ -158,6 +161,11 @@ impl Connection {
     /// Whether it has been ended.
     pub fn is_ended(&self) -> bool {
         self.ended.get()
+    }
+
+    /// Whether it gathers or sends a reply that few may at a time.
+    pub fn gathers(&self) -> bool {
+        self.gathers.get()
     }
 
     /// Whether it holds one of the shard's turns for long batches.
@@ -217,10 +225,7 @@ impl Connection {
                 Waiting::Readable if self.is_monitor() => Box::pin(self.readable_or_tick()).await,
                 Waiting::Readable => self.ready(Readiness::Readable).await,
                 Waiting::Writable => self.ready(Readiness::Writable).await,
-                Waiting::Pause(kind) => {
-                    Box::pin(self.shard.shared.until_unpaused(kind)).await;
-                    Ok(())
-                }
+                Waiting::Pause(kind) => Box::pin(self.paused(kind)).await,
                 waiting => unreachable!("a worker left its connection in {waiting:?}"),
             };
             if ready.is_err() {
@@ -264,6 +269,20 @@ impl Connection {
         }
     }
 
+    /// Until the pause ends, or its client does: it is not kept for that long.
+    async fn paused(&self, kind: PauseKind) -> std::io::Result<()> {
+        tokio::select! {
+            () = self.shard.shared.until_unpaused(kind) => Ok(()),
+            gone = self.ready(Readiness::Gone) => {
+                // Who stops the server reads no more, and answers what has come.
+                if !self.shard.stopping.get() {
+                    self.end();
+                }
+                gone
+            }
+        }
+    }
+
     /// Until its socket is ready, holding no buffer.
     async fn ready(&self, readiness: Readiness) -> std::io::Result<()> {
         self.ready.set(false);
@@ -281,7 +300,9 @@ impl Connection {
 
     /// Its socket is ready. A report that comes late, when it has stopped waiting for that, changes nothing.
     pub fn set_ready(&self) {
-        if matches!(self.waiting.get(), Waiting::Readable | Waiting::Writable) && !self.ready.replace(true) {
+        if matches!(self.waiting.get(), Waiting::Readable | Waiting::Writable | Waiting::Pause(_))
+            && !self.ready.replace(true)
+        {
             self.wake();
         }
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::command::{REDIS_VERSION, by_index};
 use crate::journal::shared::Journals;
 use crate::latency::{Percentiles, Stage};
+use crate::process;
 use crate::resp::encode;
 use crate::server::Shared;
 use crate::stats::Report;
@@ -122,8 +123,8 @@ fn clients(text: &mut String, shared: &Shared, report: &Report) {
 
 fn memory(text: &mut String, shared: &Shared, report: &Report) {
     title(text, "Memory");
-    let used = shared.used_bytes(report);
-    let (rss_bytes, peak_bytes) = shared.resident_bytes();
+    let (used, peak_bytes) = shared.used_bytes(report);
+    let rss_bytes = process::resident_bytes();
     let maxmemory = shared.read_live().1.maxmemory_bytes;
     field(text, "used_memory", used);
     field(text, "used_memory_human", human(used));
@@ -139,7 +140,7 @@ fn memory(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "used_memory_ceiling", shared.ceiling_bytes());
     field(text, "fixed_buffers", report.buffer_count);
     field(text, "fixed_buffers_lent", report.lent_count);
-    field(text, "fixed_buffers_recalled", report.recall_count);
+    field(text, "fixed_buffers_recalled", report.counts.recall_count);
     field(text, "mem_clients_normal", report.parked_bytes);
     field(text, "parked_bytes", report.parked_bytes);
     field(text, "transaction_queue_bytes", report.queue_bytes);
@@ -197,15 +198,18 @@ fn persistence(text: &mut String, shared: &Shared, report: &Report) {
 
 fn stats(text: &mut String, shared: &Shared, report: &Report) {
     title(text, "Stats");
-    field(text, "total_connections_received", report.connection_count);
-    field(text, "total_commands_processed", report.command_count);
+    field(text, "total_connections_received", report.counts.connection_count);
+    field(text, "total_commands_processed", report.counts.command_count);
     field(text, "instantaneous_ops_per_sec", report.commands_per_second);
-    field(text, "total_net_input_bytes", report.received_bytes);
-    field(text, "total_net_output_bytes", report.sent_bytes);
+    field(text, "total_net_input_bytes", report.counts.received_bytes);
+    field(text, "total_net_output_bytes", report.counts.sent_bytes);
+    let kib = |bytes: u64| format!("{:.2}", bytes as f64 / 1_024.0);
+    field(text, "instantaneous_input_kbps", kib(report.received_bytes_per_second));
+    field(text, "instantaneous_output_kbps", kib(report.sent_bytes_per_second));
     field(text, "rejected_connections", shared.rejected_counts().iter().sum::<u64>());
     field(text, "expired_keys", report.expired_count);
-    field(text, "mesh_batches_sent", report.mesh_batch_count);
-    field(text, "monitor_missed_commands", report.monitor_missed_count);
+    field(text, "mesh_batches_sent", report.counts.mesh_batch_count);
+    field(text, "monitor_missed_commands", report.counts.monitor_missed_count);
     field(text, "evicted_keys", 0);
     field(text, "evicted_clients", report.evicted_count());
     field(text, "keyspace_hits", report.hit_count);
@@ -213,7 +217,7 @@ fn stats(text: &mut String, shared: &Shared, report: &Report) {
     field(text, "pubsub_channels", 0);
     field(text, "pubsub_patterns", 0);
     field(text, "latest_fork_usec", 0);
-    field(text, "total_error_replies", report.error_count);
+    field(text, "total_error_replies", report.counts.error_count);
 }
 
 fn replication(text: &mut String, shared: &Shared) {
@@ -291,11 +295,11 @@ fn shards(text: &mut String, shards: &[Report]) {
             shard.counter_bytes,
             shard.client_count,
             shard.stalled_count,
-            shard.command_count,
+            shard.counts.command_count,
             shard.commands_per_second,
-            shard.received_bytes,
-            shard.sent_bytes,
-            shard.mesh_batch_count,
+            shard.counts.received_bytes,
+            shard.counts.sent_bytes,
+            shard.counts.mesh_batch_count,
             shard.buffer_count,
             shard.lent_count,
             shard.parked_bytes,
@@ -313,8 +317,8 @@ fn keyspace(text: &mut String, report: &Report) {
 
 /// `MEMORY STATS`: a map.
 pub fn memory_stats(shared: &Shared, report: &Report, resp3: bool, out: &mut Vec<u8>) {
-    let used = shared.used_bytes(report);
-    let (rss_bytes, peak_bytes) = shared.resident_bytes();
+    let (used, peak_bytes) = shared.used_bytes(report);
+    let rss_bytes = process::resident_bytes();
     let keys = report.key_count;
     let per_key_bytes = report.counter_bytes.checked_div(keys).unwrap_or(0);
     let mut rows: Vec<(&str, u64)> = vec![

@@ -35,7 +35,10 @@ impl<T> Pool<T> {
             return thing;
         }
         self.wait_for(1).await;
-        self.state.borrow_mut().free.pop().expect("its turn came with one free")
+        let mut state = self.state.borrow_mut();
+        let thing = state.free.pop().expect("its turn came with one free");
+        state.wake_next();
+        thing
     }
 
     /// `count` at once, each given to `take`, when it is this task's turn.
@@ -125,7 +128,7 @@ mod tests {
     use super::*;
 
     fn on_one_thread(test: impl Future<Output = ()> + 'static) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         tokio::task::LocalSet::new().block_on(&runtime, test);
     }
 
@@ -154,6 +157,27 @@ mod tests {
             }
             assert_eq!(*served.borrow(), [0, 1, 2, 3, 4]);
             assert_eq!(pool.try_lend(), Some(1));
+        });
+    }
+
+    #[test]
+    fn what_is_given_back_at_once_reaches_all_who_wait() {
+        on_one_thread(async {
+            let pool = Rc::new(Pool::new([1, 2]));
+            let held = [pool.lend().await, pool.lend().await];
+            let waiting: Vec<_> = (0..2)
+                .map(|_| {
+                    let pool = pool.clone();
+                    // Neither is given back.
+                    tokio::task::spawn_local(async move { pool.lend().await })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            held.into_iter().for_each(|thing| pool.give_back(thing));
+            for task in waiting {
+                let lent = tokio::time::timeout(std::time::Duration::from_secs(10), task).await;
+                lent.expect("each is woken").expect("no task fails");
+            }
         });
     }
 

@@ -91,6 +91,12 @@ pub const LARGE_REPLY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// Commands of one shard that may gather such a reply at the same time; others wait.
 pub const LARGE_REPLY_COUNT_MAX: usize = 2;
 
+/// Bytes of a reply about the server (INFO, LATENCY HISTOGRAM, MEMORY STATS, COMMAND DOCS).
+pub const MEDIUM_REPLY_BYTES_MAX: usize = 512 * 1_024;
+
+/// Commands of one shard that may gather such a reply at the same time. They do not wait for the larger ones.
+pub const MEDIUM_REPLY_COUNT_MAX: usize = 2;
+
 /// A transaction whose queue is longer gathers its reply as a large one.
 pub const SMALL_QUEUE_BYTES_MAX: usize = 16 * 1_024;
 
@@ -100,8 +106,9 @@ pub const SCAN_STEP_BYTES_MAX: usize = 64 * 1_024;
 /// Longest client name and library name, in bytes.
 pub const CLIENT_NAME_BYTES_MAX: usize = 64;
 
-/// What an idle connection takes of this process's memory, at most: its state, its task, its place in the ring's table.
-pub const CONNECTION_BYTES: usize = 1_024;
+/// What an idle connection takes of this process's memory, at most: its state with its names and a transaction that has
+/// queued nothing, its task, its place in the ring's table.
+pub const CONNECTION_BYTES: usize = 1_280;
 
 /// Entries of one shard's slow log.
 pub const SLOWLOG_COUNT_MAX: usize = 1_024;

@@ -160,6 +160,8 @@ pub enum Ask {
     Take(Box<[u8]>),
     /// Put an entry in, whatever was there.
     Put(Box<[u8]>, Entry),
+    /// The same, in the room that it has just left elsewhere.
+    PutMoved(Box<[u8]>, Entry),
     /// Watch a key.
     Watch(Box<[u8]>),
     /// How often a watched key has changed.

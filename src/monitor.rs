@@ -65,8 +65,8 @@ pub struct Consumed<'a> {
     pub unfinished: Unfinished,
     /// How many requests begin in them that were carried out.
     pub command_count: u64,
-    /// Whether the client had given its password.
-    pub authenticated: bool,
+    /// Whether the client had yet to give its password.
+    pub is_stranger: bool,
     /// Whether it monitors itself, and reaches no counter.
     pub is_monitor: bool,
     /// Whether a transaction was being queued.
@@ -167,7 +167,7 @@ impl Buffer {
 struct Requests<'a> {
     input: &'a [u8],
     at: usize,
-    authenticated: bool,
+    is_stranger: bool,
     is_monitor: bool,
     in_transaction: bool,
     spans: Spans,
@@ -193,11 +193,11 @@ struct Found {
 
 impl<'a> Requests<'a> {
     fn new(consumed: Consumed<'a>) -> Requests<'a> {
-        let Consumed { input, unfinished, authenticated, is_monitor, in_transaction, .. } = consumed;
+        let Consumed { input, unfinished, is_stranger, is_monitor, in_transaction, .. } = consumed;
         let at = usize::try_from(unfinished.skip_bytes).unwrap_or(usize::MAX).min(input.len());
         let spans = Spans::default();
         let line = Vec::new();
-        let mut requests = Requests { input, at, authenticated, is_monitor, in_transaction, spans, line };
+        let mut requests = Requests { input, at, is_stranger, is_monitor, in_transaction, spans, line };
         requests.arguments(unfinished.argument_count as usize);
         requests
     }
@@ -207,7 +207,7 @@ impl<'a> Requests<'a> {
         loop {
             let Some(Found { count, inline }) = self.find()? else { continue };
             let mut in_transaction = self.in_transaction;
-            let spec = shown(&self.call(inline), count, self.authenticated, &mut in_transaction);
+            let spec = shown(&self.call(inline), count, self.is_stranger, &mut in_transaction);
             self.in_transaction = in_transaction;
             if let Some(spec) = spec.filter(|spec| !(self.is_monitor && spec.is_of_keyspace())) {
                 return Some(Request { call: self.call(inline), count, spec });
@@ -271,9 +271,9 @@ impl<'a> Requests<'a> {
 
 /// The command that a request calls, if it is carried out now and may be shown: as in Redis, what is refused or is for
 /// administrators is not, and the commands of a transaction are when it is executed.
-fn shown(call: &Call<'_>, count: usize, authenticated: bool, in_transaction: &mut bool) -> Option<&'static Spec> {
+fn shown(call: &Call<'_>, count: usize, is_stranger: bool, in_transaction: &mut bool) -> Option<&'static Spec> {
     let spec = command::resolve_found(command::lookup(call.arg(0)), call, count).ok()?;
-    if spec.flags.has(flag::ADMIN) || !(authenticated || spec.flags.has(flag::NO_AUTH)) {
+    if spec.flags.has(flag::ADMIN) || is_stranger && !spec.flags.has(flag::NO_AUTH) {
         return None;
     }
     let is_queued = *in_transaction && spec.in_transaction() == InTransaction::Queued;

@@ -23,6 +23,8 @@ pub enum Readiness {
     Readable,
     /// Room for its replies.
     Writable,
+    /// The end of its client.
+    Gone,
 }
 
 /// See the module.
@@ -48,6 +50,7 @@ impl IdleSockets {
         let events = match until {
             Readiness::Readable => epoll::EventFlags::IN | epoll::EventFlags::RDHUP,
             Readiness::Writable => epoll::EventFlags::OUT,
+            Readiness::Gone => epoll::EventFlags::RDHUP,
         };
         let (events, token) = (events | epoll::EventFlags::ONESHOT, epoll::EventData::new_u64(token));
         match known {

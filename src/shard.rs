@@ -27,19 +27,20 @@ use tokio::sync::Notify;
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::command::Spans;
+use crate::command::{Env, Spans};
 use crate::connection::Connection;
 use crate::counters::{Counters, Key, Seed};
 use crate::latency::Merged;
 use crate::lend::Pool;
 use crate::limits::{
-    LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX, SHARD_COUNT_MAX, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
+    LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, MEDIUM_REPLY_COUNT_MAX, QUEUES_BYTES_MAX, SHARD_COUNT_MAX,
+    WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Batch, Mesh};
 use crate::monitor::Monitors;
 use crate::readiness::IdleSockets;
 use crate::server::{Live, Shared};
-use crate::session::Window;
+use crate::session::{Surroundings, Window};
 use crate::slot::{self, ShardMap};
 use crate::socket::Socket;
 use crate::stats::Stats;
@@ -117,6 +118,8 @@ pub struct Shard {
     pub long_batches: Pool<()>,
     /// Whoever gathers a large reply holds one of these.
     pub large_replies: Pool<()>,
+    /// Whoever gathers a reply about the server holds one of these.
+    pub medium_replies: Pool<()>,
     /// Whoever adds up the histograms of all shards holds this one.
     pub merged: Pool<Box<Merged>>,
     /// When something was last received, in the shard's nanoseconds.
@@ -175,6 +178,7 @@ impl Shard {
             watch_room_bytes: Cell::new(WATCHED_BYTES_MAX),
             long_batches: Pool::new([(); LONG_BATCH_COUNT_MAX]),
             large_replies: Pool::new([(); LARGE_REPLY_COUNT_MAX]),
+            medium_replies: Pool::new([(); MEDIUM_REPLY_COUNT_MAX]),
             merged: Pool::new([Box::new(Merged::default())]),
             worked_ns: Cell::new(0),
             work: Notify::new(),
@@ -241,6 +245,25 @@ impl Shard {
     /// The shard that owns a key.
     pub fn owner(&self, bytes: &[u8]) -> usize {
         self.map.shard_of(slot::of(bytes))
+    }
+
+    /// What sessions may know of this shard while they parse. Nothing stands in the way of writes, and every key is served.
+    pub fn surroundings<'a>(&'a self, live: &'a Live, counters: &'a Counters, now_ms: i64) -> Surroundings<'a> {
+        Surroundings {
+            env: Env {
+                password: live.requirepass.as_deref().map(str::as_bytes),
+                debug: self.shared.config.enable_debug_command,
+                cluster: self.shared.config.cluster_enabled,
+            },
+            map: self.map,
+            seed: self.seed,
+            counters,
+            now_ms,
+            writes_paused: false,
+            writes_refused: None,
+            queue_room_bytes: &self.queue_room_bytes,
+            direct: None,
+        }
     }
 
     /// Let a worker take over a connection that is ready.

@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::latency::{Event, Latency, Percentiles, STAGE_COUNT, Stage};
 use crate::limits::SLOWLOG_COUNT_MAX;
 use crate::server::Live;
-use crate::session::{Calls, ErrorReply, Window};
+use crate::session::{Calls, ErrorReply, Window, code};
 use crate::shard::Eviction;
 
 /// Error codes (`ERR`, `OOM` …) that are counted each; others are only in the sum.
@@ -40,6 +40,8 @@ pub struct CommandStats {
 /// One entry of the slow log.
 #[derive(Clone, Debug)]
 pub struct SlowEntry {
+    /// Unique over the server's life, growing from 0.
+    pub id: u64,
     /// Unix time in milliseconds.
     pub unix_ms: i64,
     /// How long its slow stage took, in microseconds.
@@ -58,14 +60,9 @@ pub struct SlowEntry {
     pub client_name: String,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct Stats {
-    commands: Vec<CommandStats>,
-    /// By code.
-    errors: BTreeMap<Box<str>, u64>,
-    /// What commands took.
-    pub latency: Latency,
+/// What a shard counts, beside what it counts of each command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
     /// Commands executed.
     pub command_count: u64,
     /// Error replies.
@@ -82,19 +79,64 @@ pub struct Stats {
     pub recall_count: u64,
     /// Commands that monitors were not shown, since they did not read, or as there were too many.
     pub monitor_missed_count: u64,
-    rate: Rate,
+}
+
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.command_count += other.command_count;
+        self.error_count += other.error_count;
+        self.connection_count += other.connection_count;
+        self.mesh_batch_count += other.mesh_batch_count;
+        self.received_bytes += other.received_bytes;
+        self.sent_bytes += other.sent_bytes;
+        self.recall_count += other.recall_count;
+        self.monitor_missed_count += other.monitor_missed_count;
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Stats {
+    commands: Vec<CommandStats>,
+    /// By code.
+    errors: BTreeMap<Box<str>, u64>,
+    /// What commands took.
+    pub latency: Latency,
+    /// Counts since the start, or since they were reset.
+    pub counts: Counts,
+    rates: Rates,
     slow: VecDeque<SlowEntry>,
     /// `u64::MAX`: nothing is slow.
     slow_threshold_ns: u64,
     slow_count_max: usize,
 }
 
-/// Commands a second, over the last sixteen samples.
+/// What is counted in a second, over the last sixteen samples.
 #[derive(Debug, Default)]
 struct Rate {
     samples: [u64; 16],
     next: usize,
     last_count: u64,
+}
+
+impl Rate {
+    fn sample(&mut self, count: u64, elapsed_ns: u64) {
+        self.samples[self.next] = count.saturating_sub(self.last_count) * 1_000_000_000 / elapsed_ns;
+        self.next = (self.next + 1) % self.samples.len();
+        self.last_count = count;
+    }
+
+    fn per_second(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
+    }
+}
+
+/// The rates of the counts that are told with one.
+#[derive(Debug, Default)]
+struct Rates {
+    commands: Rate,
+    received_bytes: Rate,
+    sent_bytes: Rate,
     last_ns: u64,
 }
 
@@ -148,24 +190,14 @@ pub struct Report {
     pub change_count: u64,
     /// The journal.
     pub journal: JournalReport,
-    /// See [`Stats`].
-    pub command_count: u64,
-    /// See [`Stats`].
-    pub error_count: u64,
-    /// See [`Stats`].
-    pub connection_count: u64,
-    /// See [`Stats`].
-    pub mesh_batch_count: u64,
-    /// See [`Stats`].
-    pub received_bytes: u64,
-    /// See [`Stats`].
-    pub sent_bytes: u64,
-    /// See [`Stats`].
-    pub recall_count: u64,
-    /// See [`Stats`].
-    pub monitor_missed_count: u64,
+    /// Counts since the start, or since they were reset.
+    pub counts: Counts,
     /// Commands a second.
     pub commands_per_second: u64,
+    /// Bytes received a second.
+    pub received_bytes_per_second: u64,
+    /// Bytes sent a second.
+    pub sent_bytes_per_second: u64,
     /// Fixed buffers.
     pub buffer_count: u64,
     /// Fixed buffers that are lent.
@@ -203,15 +235,8 @@ impl Stats {
             commands: vec![CommandStats::default(); SPEC_COUNT],
             errors: BTreeMap::new(),
             latency: Latency::default(),
-            command_count: 0,
-            error_count: 0,
-            connection_count: 0,
-            mesh_batch_count: 0,
-            received_bytes: 0,
-            sent_bytes: 0,
-            recall_count: 0,
-            monitor_missed_count: 0,
-            rate: Rate::default(),
+            counts: Counts::default(),
+            rates: Rates::default(),
             slow: VecDeque::new(),
             slow_threshold_ns: slow_threshold_ns(config.slowlog_log_slower_than_us),
             slow_count_max: config.slowlog_max_len.min(SLOWLOG_COUNT_MAX),
@@ -221,8 +246,16 @@ impl Stats {
     /// Commands were executed.
     #[inline]
     pub fn count(&mut self, calls: Calls) {
-        self.command_count += u64::from(calls.count);
+        self.counts.command_count += u64::from(calls.count);
         self.commands[usize::from(calls.command)].call_count += u64::from(calls.count);
+    }
+
+    /// A task was carried out, with this reply.
+    pub fn count_task(&mut self, command: u16, reply: &[u8]) {
+        self.count(Calls { command, count: 1 });
+        if let Some(text) = reply.strip_prefix(b"-") {
+            self.count_error(code(text), Some(command));
+        }
     }
 
     /// A window was executed and encoded: its calls and its errors.
@@ -247,7 +280,7 @@ impl Stats {
     /// An error was replied: its code, and the command that failed, if one was executed.
     #[cold]
     pub fn count_error(&mut self, code: &[u8], failed: Option<u16>) {
-        self.error_count += 1;
+        self.counts.error_count += 1;
         if let Some(command) = failed {
             self.commands[usize::from(command)].failed_count += 1;
         }
@@ -301,6 +334,7 @@ impl Stats {
         self.slow.truncate(self.slow_count_max - 1);
         let session = connection.session.borrow();
         self.slow.push_front(SlowEntry {
+            id: connection.shard.shared.next_slow_id(),
             unix_ms,
             duration_us: duration_ns / 1_000,
             stage,
@@ -343,39 +377,26 @@ impl Stats {
         self.commands.fill(CommandStats::default());
         self.errors.clear();
         self.latency.reset();
-        self.command_count = 0;
-        self.error_count = 0;
-        self.connection_count = 0;
-        self.mesh_batch_count = 0;
-        self.received_bytes = 0;
-        self.sent_bytes = 0;
-        self.recall_count = 0;
-        self.monitor_missed_count = 0;
-        self.rate = Rate::default();
+        self.counts = Counts::default();
+        self.rates = Rates::default();
     }
 
-    /// Sample the rate; about ten times a second.
+    /// Sample the rates; about ten times a second.
     pub fn sample(&mut self, now_ns: u64) {
-        let elapsed_ns = now_ns.saturating_sub(self.rate.last_ns).max(1);
-        let count = self.command_count.saturating_sub(self.rate.last_count);
-        self.rate.samples[self.rate.next] = count * 1_000_000_000 / elapsed_ns;
-        self.rate.next = (self.rate.next + 1) % self.rate.samples.len();
-        self.rate.last_ns = now_ns;
-        self.rate.last_count = self.command_count;
+        let Rates { commands, received_bytes, sent_bytes, last_ns } = &mut self.rates;
+        let elapsed_ns = now_ns.saturating_sub(std::mem::replace(last_ns, now_ns)).max(1);
+        commands.sample(self.counts.command_count, elapsed_ns);
+        received_bytes.sample(self.counts.received_bytes, elapsed_ns);
+        sent_bytes.sample(self.counts.sent_bytes, elapsed_ns);
     }
 
     /// What is known here; the rest is filled in by the shard.
     pub fn report(&self) -> Report {
         Report {
-            command_count: self.command_count,
-            error_count: self.error_count,
-            connection_count: self.connection_count,
-            mesh_batch_count: self.mesh_batch_count,
-            received_bytes: self.received_bytes,
-            sent_bytes: self.sent_bytes,
-            recall_count: self.recall_count,
-            monitor_missed_count: self.monitor_missed_count,
-            commands_per_second: self.rate.samples.iter().sum::<u64>() / self.rate.samples.len() as u64,
+            counts: self.counts,
+            commands_per_second: self.rates.commands.per_second(),
+            received_bytes_per_second: self.rates.received_bytes.per_second(),
+            sent_bytes_per_second: self.rates.sent_bytes.per_second(),
             commands: self.commands.clone(),
             errors: self.errors.clone(),
             ..Report::default()
@@ -394,15 +415,10 @@ impl Report {
         self.expired_count += other.expired_count;
         self.change_count += other.change_count;
         self.journal.add(other.journal);
-        self.command_count += other.command_count;
-        self.error_count += other.error_count;
-        self.connection_count += other.connection_count;
-        self.mesh_batch_count += other.mesh_batch_count;
-        self.received_bytes += other.received_bytes;
-        self.sent_bytes += other.sent_bytes;
-        self.recall_count += other.recall_count;
-        self.monitor_missed_count += other.monitor_missed_count;
+        self.counts.add(other.counts);
         self.commands_per_second += other.commands_per_second;
+        self.received_bytes_per_second += other.received_bytes_per_second;
+        self.sent_bytes_per_second += other.sent_bytes_per_second;
         self.buffer_count += other.buffer_count;
         self.lent_count += other.lent_count;
         self.queue_bytes += other.queue_bytes;

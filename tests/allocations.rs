@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use process::Process;
 use pure::{Connection, request};
+use tallyring::limits::{CLIENT_NAME_BYTES_MAX, CONNECTION_BYTES};
 
 const KEY_COUNT: usize = 1_000;
 
@@ -206,4 +207,37 @@ fn two_million_increments_move_no_memory() {
     let growth = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
     println!("growth: {} bytes mapped, {} bytes resident", growth.0, growth.1);
     assert!(growth.0 <= GROWTH_BYTES_MAX && growth.1 <= GROWTH_BYTES_MAX, "from {before:?} to {after:?} bytes");
+}
+
+#[test]
+fn a_connection_takes_no_more_than_the_plan_says() {
+    const CONNECTION_COUNT: usize = 4_000;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tallyring"));
+    command.args(["serve", "--port", "0", "--bind", "127.0.0.1", "--threads", "1", "--pin", "none"]);
+    command.args(["--appendonly", "no"]);
+    let mut process = Process::spawn(command);
+    let address = ("127.0.0.1", port(&mut process));
+    // The longest names that there can be, and a transaction.
+    let name = "n".repeat(CLIENT_NAME_BYTES_MAX);
+    let opening = format!(
+        "CLIENT SETNAME {name}\r\nCLIENT SETINFO lib-name {name}\r\nCLIENT SETINFO lib-ver {name}\r\nMULTI\r\n"
+    );
+    let connect = || {
+        let mut connection = TcpStream::connect(address).expect("the server listens");
+        connection.set_read_timeout(Some(WAIT_LIMIT)).expect("a socket");
+        connection.write_all(opening.as_bytes()).expect("the server reads");
+        let mut replies = [0; "+OK\r\n".len() * 4];
+        connection.read_exact(&mut replies).expect("the server answers");
+        assert_eq!(&replies, b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
+        connection
+    };
+    let first: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+    let before = memory_bytes(&process);
+    let more: Vec<TcpStream> = (0..CONNECTION_COUNT).map(|_| connect()).collect();
+    let after = memory_bytes(&process);
+    let each_bytes = (after.1 - before.1) as usize / CONNECTION_COUNT;
+    println!("{each_bytes} bytes a connection");
+    assert!(each_bytes <= CONNECTION_BYTES, "{each_bytes} bytes a connection");
+    assert!(each_bytes >= CONNECTION_BYTES / 2, "the plan says far too much: {each_bytes} bytes a connection");
+    drop((first, more));
 }

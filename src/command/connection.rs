@@ -97,7 +97,7 @@ pub fn hello(client: &mut Client, env: &Env<'_>, call: &Call<'_>, out: &mut Vec<
     if let Some((user, password)) = credentials {
         authenticate(client, env, user, password)?;
     }
-    if !client.authenticated {
+    if client.is_stranger(env.password.is_some()) {
         return Err(mistake::fixed(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
              option can be used to authenticate the client and select the RESP protocol version at the same time",

@@ -28,7 +28,7 @@ use std::borrow::Cow;
 pub use docs::reference_markdown;
 pub use plain::{Plain, PlainSpec, plain};
 pub use spec::{InTransaction, Keys, Spec, flag};
-pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, lookup, lookup_full, subcommand};
+pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, index_of, lookup, lookup_full, subcommand};
 pub use task::{Bytes, ClientFilter, ClusterView, Task};
 
 use crate::client::Client;

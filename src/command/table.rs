@@ -63,21 +63,33 @@ pub fn lookup_full(name: &[u8]) -> Option<&'static Spec> {
     }
 }
 
-/// The index of the command with this name, in lower case.
-pub(super) const fn index_of(name: &str) -> u16 {
-    let mut index = 0;
+/// The index of the command with this full name, in lower case: `incr`, `client|id`.
+pub const fn index_of(name: &str) -> u16 {
+    let (mut index, mut subcommand_index) = (0, COMMAND_COUNT);
     while index < COMMAND_COUNT {
-        let (known, name) = (JOINED[index].name.as_bytes(), name.as_bytes());
-        let mut same_count = 0;
-        while same_count < known.len() && same_count < name.len() && known[same_count] == name[same_count] {
-            same_count += 1;
-        }
-        if same_count == known.len() && same_count == name.len() {
+        if is_same(JOINED[index].name, name) {
             return index as u16;
+        }
+        let mut at = 0;
+        while at < JOINED[index].subcommands.len() {
+            if is_same(JOINED[index].subcommands[at].name, name) {
+                return subcommand_index as u16;
+            }
+            (at, subcommand_index) = (at + 1, subcommand_index + 1);
         }
         index += 1;
     }
     panic!("no command has this name")
+}
+
+/// `==`, for constants.
+const fn is_same(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut same_count = 0;
+    while same_count < left.len() && same_count < right.len() && left[same_count] == right[same_count] {
+        same_count += 1;
+    }
+    same_count == left.len() && same_count == right.len()
 }
 
 static COMMANDS: [Spec; COMMAND_COUNT] = {

@@ -19,11 +19,11 @@ use crate::tasks;
 pub struct Before {
     at: usize,
     unfinished: Unfinished,
-    authenticated: bool,
+    is_stranger: bool,
     is_monitor: bool,
     in_transaction: bool,
-    /// An inline request as it came: its quotes are undone in place.
-    inline: Option<Vec<u8>>,
+    /// The input as it came, if it has quotes: those of an inline request are undone in place.
+    quoted: Option<Vec<u8>>,
 }
 
 impl Connection {
@@ -36,14 +36,14 @@ impl Connection {
     #[cold]
     fn remember(&self, input: &[u8], at: usize) -> Box<Before> {
         let session = self.session.borrow();
-        let inline = input.get(at).is_some_and(|first| *first != b'*').then(|| input[at..].to_vec());
+        let has_quotes = memchr::memchr2(b'"', b'\'', &input[at..]).is_some();
         Box::new(Before {
             at,
             unfinished: session.unfinished(),
-            authenticated: session.client.authenticated,
+            is_stranger: session.client.is_stranger(self.shard.live().requirepass.is_some()),
             is_monitor: session.client.monitor.is_some(),
             in_transaction: session.client.transaction.is_some(),
-            inline,
+            quoted: has_quotes.then(|| input[at..].to_vec()),
         })
     }
 
@@ -51,15 +51,15 @@ impl Connection {
     #[cold]
     pub fn show(&self, before: Before, input: &[u8], end: usize, window: &Window, status: &Status) {
         let called_count: u64 = window.calls().map(|calls| u64::from(calls.count)).sum();
-        let input = match &before.inline {
-            Some(inline) => &inline[..end - before.at],
+        let input = match &before.quoted {
+            Some(quoted) => &quoted[..end - before.at],
             None => &input[before.at..end],
         };
         self.show_consumed(Consumed {
             input,
             unfinished: before.unfinished,
             command_count: called_count + u64::from(matches!(status, Status::Task { .. })),
-            authenticated: before.authenticated,
+            is_stranger: before.is_stranger,
             is_monitor: before.is_monitor,
             in_transaction: before.in_transaction,
             unix_us: self.shard.clock.unix_us(),
@@ -73,7 +73,7 @@ impl Connection {
                 input: b"*1\r\n$4\r\nEXEC\r\n",
                 unfinished: Unfinished::default(),
                 command_count: 1,
-                authenticated: true,
+                is_stranger: false,
                 is_monitor: self.is_monitor(),
                 in_transaction: false,
                 unix_us: self.shard.clock.unix_us(),
@@ -110,8 +110,9 @@ impl Connection {
         for shard in 0..self.shard.map.shard_count() {
             let monitored = tasks::take_monitored(self, monitor, shard).await;
             self.reply(io, monitored.lines).await?;
+            // Nothing is held while the next shard is asked, which takes a turn.
+            self.flush(io).await?;
         }
-        self.flush(io).await?;
         match !has_come && self.socket.has_input() {
             true => Ok(()),
             false => Err(self.park_all(io, Vec::new(), Waiting::Readable)),

@@ -44,7 +44,7 @@ impl Connection {
     }
 
     /// Copy what fits into the output buffer.
-    async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
+    pub(super) async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
         let mut buffer = match io.output.take() {
             Some(buffer) => buffer,
             None => self.shard.lend_buffer(Purpose::Send).await,
@@ -106,8 +106,8 @@ impl Connection {
         let mut now = None;
         let mut outcome = Ok(());
         while sent_bytes < io.encoded {
-            // Who does not read keeps no buffer while they are short.
-            let waits = shard.buffers.are_plenty();
+            // Who does not read keeps no buffer while they are short, and lets the next long reply be gathered.
+            let waits = shard.buffers.are_plenty() && !(self.gathers.get() && shard.are_permits_awaited());
             self.wait_for(Waiting::Send, io.seen_ns);
             let sending = self.socket.send(buffer, sent_bytes..io.encoded, waits);
             if is_last {
@@ -146,7 +146,7 @@ impl Connection {
         }
         shard.buffers.give_back(buffer);
         io.encoded = 0;
-        shard.stats.borrow_mut().sent_bytes += sent_bytes as u64;
+        shard.stats.borrow_mut().counts.sent_bytes += sent_bytes as u64;
         if io.unsent_count > 0 {
             let now = now.filter(|_| outcome.is_ok()).unwrap_or_else(|| shard.clock.now());
             self.record_sent(io, now);

@@ -6,6 +6,9 @@
 //! A worker waits for its client only in a receive or a send, with a fixed buffer and no window. Either may be recalled
 //! when buffers run short: what the buffers held is parked, and the connection is idle again. So no client can keep
 //! from others what they all need.
+//!
+//! What is waited for has an order, so that nobody waits in a circle: a buffer to receive into, a permit for a long reply,
+//! a turn, a buffer to send from. Who holds one of them waits only for those behind it, for other shards, or in the ring.
 
 use std::io;
 use std::net::Shutdown;
@@ -17,18 +20,19 @@ use super::io::{Io, allow};
 use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
-use crate::command::{Env, Task};
+use crate::command::Task;
 use crate::journal::shared::Journals;
 use crate::latency::{Event, Stage};
+use crate::lend::Pool;
 use crate::limits::{
     FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
 };
 use crate::server::{Live, PauseKind};
-use crate::session::{Calls, Direct, Status, Surroundings, code};
+use crate::session::{Calls, Direct, Status, Surroundings};
 use crate::shard::{Shard, Turn};
 use crate::socket::{CANCELED, Moving};
 use crate::stats::Stats;
-use crate::tasks;
+use crate::tasks::{self, Extent};
 
 /// Replies are sent when less room than this is left for those of the next window: what a quarter of one takes.
 const ROOM_BYTES_MIN: usize = SHORT_REPLY_BYTES_MAX + WINDOW_ITEM_COUNT_MAX / 4 * SHORT_OUTCOME_BYTES_MAX;
@@ -155,7 +159,7 @@ impl Connection {
                     self.active_ns.set(io.batch.ns);
                     shard.note_work(io.batch.ns);
                     allow(&self.unfinished_since_ns, received_bytes, io.batch.ns);
-                    shard.stats.borrow_mut().received_bytes += received_bytes as u64;
+                    shard.stats.borrow_mut().counts.received_bytes += received_bytes as u64;
                     return Ok(());
                 }
                 Err(error) if error.raw_os_error() == Some(CANCELED) => {
@@ -200,7 +204,7 @@ impl Connection {
             // Its end or a mistake is told again.
             let received_bytes = result.unwrap_or(0);
             io.received += received_bytes;
-            self.shard.stats.borrow_mut().received_bytes += received_bytes as u64;
+            self.shard.stats.borrow_mut().counts.received_bytes += received_bytes as u64;
         }
     }
 
@@ -215,7 +219,14 @@ impl Connection {
             if FIXED_BUFFER_BYTES - io.encoded < ROOM_BYTES_MIN {
                 self.flush(io).await?;
             }
-            let mut turn = shard.turns.lend().await;
+            let mut turn = match shard.turns.try_lend() {
+                Some(turn) => turn,
+                None => {
+                    // Those who have one may need the buffer of these replies.
+                    self.flush(io).await?;
+                    shard.turns.lend().await
+                }
+            };
             let status = self.parse(io, &mut turn, &live);
             let was_empty = turn.window.is_empty();
             if !was_empty {
@@ -271,23 +282,14 @@ impl Connection {
         let counters = &shard.counters.borrow();
         let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
         let around = Surroundings {
-            env: Env {
-                password: live.requirepass.as_deref().map(str::as_bytes),
-                debug: shard.shared.config.enable_debug_command,
-                cluster: shard.shared.config.cluster_enabled,
-            },
-            map: shard.map,
-            seed: shard.seed,
-            counters,
-            now_ms,
             writes_paused: shard.shared.pause(now_ms).is_some(),
             writes_refused: writes_refused.as_deref(),
-            queue_room_bytes: &shard.queue_room_bytes,
             direct: self.direct.then(|| Direct {
                 own: shard.index,
                 ip: self.reached_ip(),
                 ports: &shard.shared.cluster_ports,
             }),
+            ..shard.surroundings(live, counters, now_ms)
         };
         let room_bytes = FIXED_BUFFER_BYTES - io.encoded;
         let input = &mut io.input.as_mut().expect("there is input to parse")[..io.received];
@@ -357,25 +359,28 @@ impl Connection {
         let started = shard.clock.now();
         self.last_command.set(command);
         let mut reply = Vec::new();
-        let large = tasks::may_be_long(self, &task);
-        if large {
-            shard.large_replies.lend().await;
+        let permits = match tasks::extent(self, &task) {
+            Extent::Short => None,
+            Extent::Medium => Some(&shard.medium_replies),
+            Extent::Long => Some(&shard.large_replies),
+        };
+        if let Some(permits) = permits
+            && permits.try_lend().is_none()
+        {
+            turn = self.wait_for_permit(io, turn, permits).await;
         }
+        self.gathers.set(permits.is_some());
         tasks::run(self, task, &mut turn, &mut reply).await;
         io.touched.insert_all(shard.take_touched(turn.waiter));
         turn.window.clear(false, 0);
         shard.turns.give_back(turn);
         {
             let mut stats = shard.stats.borrow_mut();
-            let calls = Calls { command, count: 1 };
-            stats.count(calls);
-            if let Some(text) = reply.strip_prefix(b"-") {
-                stats.count_error(code(text), Some(command));
-            }
+            stats.count_task(command, &reply);
             io.encoded_ns = shard.clock.now().ns;
             io.seen_ns = io.encoded_ns;
             let (queue_ns, execute_ns) = (started.ns - io.batch.ns, io.encoded_ns - started.ns);
-            if let Some(calls) = io.note(calls) {
+            if let Some(calls) = io.note(Calls { command, count: 1 }) {
                 stats.record(calls, queue_ns + execute_ns);
             }
             io.unsent_count += 1;
@@ -387,9 +392,30 @@ impl Connection {
             }
         }
         let replied = if quiet { Ok(()) } else { self.reply(io, reply).await };
-        if large {
-            shard.large_replies.give_back(());
+        self.gathers.set(false);
+        if let Some(permits) = permits {
+            permits.give_back(());
         }
         replied
+    }
+
+    /// Until few enough others gather a long reply. Meanwhile nothing is held that those may need: no turn, and no buffer.
+    async fn wait_for_permit(&self, io: &mut Io, turn: Turn, permits: &Pool<()>) -> Turn {
+        let shard = &*self.shard;
+        shard.turns.give_back(turn);
+        if let Some(buffer) = io.output.take() {
+            self.park(&[], buffer[..std::mem::take(&mut io.encoded)].to_vec());
+            shard.buffers.give_back(buffer);
+            shard.keep_within_store();
+        }
+        shard.recall_gathered();
+        permits.lend().await;
+        let turn = shard.turns.lend().await;
+        let Parked { output, .. } = self.unpark();
+        if !output.is_empty() {
+            let appended_bytes = self.append(io, &output).await;
+            assert_eq!(appended_bytes, output.len(), "what was in a buffer fits one");
+        }
+        turn
     }
 }

@@ -217,10 +217,24 @@ impl Counters {
     }
 
     /// Write a counter's state, whatever there was.
+    ///
+    /// # Errors
+    /// It is a new counter, and there is no room for it.
     pub fn put(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
         match self.find(key) {
             Some(found) => self.update(key, found, entry),
             None => self.create(key, entry),
+        }
+    }
+
+    /// The same for one that has just left as much room elsewhere: the limit does not stand in its way.
+    ///
+    /// # Errors
+    /// There are as many counters as can be told apart.
+    pub fn put_moved(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
+        match self.find(key) {
+            Some(found) => self.update(key, found, entry),
+            None => self.make(key, Shape::of(key.bytes.len(), entry), entry),
         }
     }
 
@@ -297,17 +311,22 @@ impl Counters {
         cell::entry(self.cells.get(found.cell))
     }
 
-    /// Make a counter that does not exist.
+    /// Make a counter that does not exist, if there is room.
     fn create(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
         let shape = Shape::of(key.bytes.len(), entry);
-        let cell_bytes = self.cells.push_cost_bytes(shape).ok_or(Fault::OutOfMemory)?;
         if self.bytes_max != u64::MAX {
             let bytes = self.bytes();
+            let cell_bytes = self.cells.push_cost_bytes(shape).ok_or(Fault::OutOfMemory)?;
             let grown_bytes = bytes + cell_bytes + self.index.insert_cost_bytes(key.slot, key.hash);
             if bytes >= self.bytes_max || grown_bytes > self.bytes_max {
                 return Err(Fault::OutOfMemory);
             }
         }
+        self.make(key, shape, entry)
+    }
+
+    #[inline]
+    fn make(&mut self, key: Key<'_>, shape: Shape, entry: Entry) -> Result<(), Fault> {
         let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.insert(key.slot, key.hash, cell, &self.cells, self.seed);
         self.watched.touch(key.bytes);

@@ -146,15 +146,17 @@ pub fn doctor(threshold_ms: u64, series: &[(Event, Series)]) -> String {
         let count = latencies_ms.len() as f64;
         let mean_ms = latencies_ms.iter().sum::<f64>() / count;
         let deviation_ms = latencies_ms.iter().map(|latency_ms| (latency_ms - mean_ms).abs()).sum::<f64>() / count;
-        let span_s = match (series.samples.front(), series.samples.back()) {
-            (Some(first), Some(last)) => (last.unix_s - first.unix_s) as f64,
-            _ => 0.0,
+        let often = match (series.samples.front(), series.samples.back()) {
+            (Some(first), Some(last)) if latencies_ms.len() > 1 => {
+                let period_s = (last.unix_s - first.unix_s) as f64 / (count - 1.0);
+                format!("{count} spikes, one in {period_s:.2} s")
+            }
+            _ => "1 spike".to_owned(),
         };
         let _ = writeln!(
             text,
-            "{}: {count} spikes, {mean_ms:.0} ms on average (mean deviation {deviation_ms:.0} ms), one in {:.2} s, the worst {} ms.",
+            "{}: {often}, {mean_ms:.0} ms on average (mean deviation {deviation_ms:.0} ms), the worst {} ms.",
             event.name(),
-            span_s / (count - 1.0).max(1.0),
             series.max_ms
         );
         text.push_str(match event {
@@ -241,7 +243,7 @@ mod tests {
         assert!(doctor(0, &[]).contains("CONFIG SET latency-monitor-threshold"));
         assert!(doctor(7, &[(Event::Command, Series::default())]).contains("7 ms or longer"));
         let text = doctor(7, &[(Event::Command, series(&[(10, 10), (14, 20)]))]);
-        assert!(text.contains("command: 2 spikes, 15 ms on average (mean deviation 5 ms), one in 4.00 s"), "{text}");
+        assert!(text.contains("command: 2 spikes, one in 4.00 s, 15 ms on average (mean deviation 5 ms)"), "{text}");
         assert!(text.contains("the worst 20 ms"), "{text}");
     }
 

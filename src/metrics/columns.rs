@@ -26,7 +26,7 @@ pub(super) const BY_SHARD: [Column<Report>; 19] = [
         report.miss_count as f64
     }),
     ("tallyring_shard_commands_total", Kind::Counter, "Commands that a shard's own clients have sent.", |report| {
-        report.command_count as f64
+        report.counts.command_count as f64
     }),
     ("tallyring_shard_cpu_seconds_total", Kind::Counter, "Processor time of a shard's thread.", |report| {
         seconds(report.cpu_ns)
@@ -36,14 +36,14 @@ pub(super) const BY_SHARD: [Column<Report>; 19] = [
         report.stalled_count as f64
     }),
     ("tallyring_connections_total", Kind::Counter, "Connections that were let in.", |report| {
-        report.connection_count as f64
+        report.counts.connection_count as f64
     }),
     ("tallyring_received_bytes_total", Kind::Counter, "Bytes received from clients.", |report| {
-        report.received_bytes as f64
+        report.counts.received_bytes as f64
     }),
-    ("tallyring_sent_bytes_total", Kind::Counter, "Bytes sent to clients.", |report| report.sent_bytes as f64),
+    ("tallyring_sent_bytes_total", Kind::Counter, "Bytes sent to clients.", |report| report.counts.sent_bytes as f64),
     ("tallyring_mesh_batches_total", Kind::Counter, "Batches of operations sent to other shards.", |report| {
-        report.mesh_batch_count as f64
+        report.counts.mesh_batch_count as f64
     }),
     ("tallyring_buffers", Kind::Gauge, "Fixed buffers.", |report| report.buffer_count as f64),
     ("tallyring_buffers_lent", Kind::Gauge, "Fixed buffers that connections hold.", |report| report.lent_count as f64),
@@ -51,7 +51,7 @@ pub(super) const BY_SHARD: [Column<Report>; 19] = [
         "tallyring_buffers_recalled_total",
         Kind::Counter,
         "Fixed buffers taken back from clients that stall.",
-        |report| report.recall_count as f64,
+        |report| report.counts.recall_count as f64,
     ),
     ("tallyring_parked_bytes", Kind::Gauge, "What stalled clients have left over.", |report| {
         report.parked_bytes as f64

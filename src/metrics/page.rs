@@ -266,7 +266,7 @@ fn process_facts(text: &mut Text, facts: &Facts) {
 mod tests {
     use super::*;
     use crate::limits::{SCRAPE_PAGE_BYTES_MAX, SHARD_COUNT_MAX};
-    use crate::stats::{CommandStats, ERROR_CODE_COUNT_MAX, JournalReport};
+    use crate::stats::{CommandStats, Counts, ERROR_CODE_COUNT_MAX, JournalReport};
 
     /// Everything that there can be, each number as long as it gets.
     fn most() -> Facts {
@@ -280,12 +280,16 @@ mod tests {
             hit_count: long,
             miss_count: long,
             expired_count: long,
-            command_count: long,
-            connection_count: long,
-            mesh_batch_count: long,
-            received_bytes: long,
-            sent_bytes: long,
-            recall_count: long,
+            counts: Counts {
+                command_count: long,
+                error_count: long,
+                connection_count: long,
+                mesh_batch_count: long,
+                received_bytes: long,
+                sent_bytes: long,
+                recall_count: long,
+                monitor_missed_count: long,
+            },
             buffer_count: long,
             lent_count: long,
             queue_bytes: long,

@@ -8,7 +8,7 @@ fn consumed(input: &[u8], command_count: u64) -> Consumed<'_> {
         input,
         unfinished: Unfinished::default(),
         command_count,
-        authenticated: true,
+        is_stranger: false,
         is_monitor: false,
         in_transaction: false,
         unix_us: 1_339_518_083_007_412,
@@ -107,7 +107,7 @@ fn strangers_and_queued_commands_are_not_shown() {
     let monitors = Monitors::default();
     monitors.attach(0, 1);
     let show = |consumed| monitors.show(consumed, || ADDRESS.to_owned());
-    show(Consumed { authenticated: false, ..consumed(&input, 1) });
+    show(Consumed { is_stranger: true, ..consumed(&input, 1) });
     assert_eq!(taken(&monitors), [r#""AUTH" "(redacted)""#]);
     let input = [request(&[b"MULTI"]), request(&[b"INCR", b"a"]), request(&[b"EXEC"])].concat();
     show(consumed(&input, 2));

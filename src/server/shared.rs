@@ -15,7 +15,6 @@ use crate::counters::Seed;
 use crate::host::Host;
 use crate::journal::shared::Journals;
 use crate::limits::MONITOR_COUNT_MAX;
-use crate::process;
 use crate::slot::ShardMap;
 use crate::startup::MemoryPlan;
 use crate::stats::Report;
@@ -93,6 +92,8 @@ pub struct Shared {
     peak_bytes: AtomicU64,
     pub(super) serving: AtomicBool,
     pub(super) stopping: AtomicBool,
+    /// Entries that the slow log has had.
+    slow_count: AtomicU64,
     pub(super) stops: Vec<Notify>,
     pub(super) stopped: Notify,
     pub(super) plan: MemoryPlan,
@@ -145,6 +146,7 @@ impl Shared {
             peak_bytes: AtomicU64::new(0),
             serving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            slow_count: AtomicU64::new(0),
             stops: (0..config.threads).map(|_| Notify::new()).collect(),
             stopped: Notify::new(),
             plan: MemoryPlan::new(&config),
@@ -158,11 +160,16 @@ impl Shared {
         (self.live_epoch.load(Ordering::Acquire), live.clone())
     }
 
-    /// Change the settings. Every shard follows with its next batch.
-    pub fn write_live(&self, changed: Live) {
+    /// Change the settings, or leave them: what `change` makes of them while nobody else changes any. Every shard follows
+    /// with its next batch.
+    ///
+    /// # Errors
+    /// What `change` says.
+    pub fn change_live<E>(&self, change: impl FnOnce(&Live) -> Result<Live, E>) -> Result<(), E> {
         let mut live = self.live.write().expect("no thread panics and goes on");
-        *live = changed;
+        *live = change(&live)?;
         self.live_epoch.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// The TCP port, or 0.
@@ -226,6 +233,11 @@ impl Shared {
         self.monitors.load(Ordering::Relaxed).count_ones()
     }
 
+    /// The number of the next entry of the slow log.
+    pub fn next_slow_id(&self) -> u64 {
+        self.slow_count.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A connection was not let in.
     pub fn reject(&self, refusal: Refusal) {
         self.rejected_counts[refusal as usize].fetch_add(1, Ordering::Relaxed);
@@ -271,9 +283,11 @@ impl Shared {
         split_mix(&mut state)
     }
 
-    /// Bytes that the server has reserved or uses: everything fixed, and the counters.
-    pub fn used_bytes(&self, report: &Report) -> u64 {
-        self.plan.fixed_bytes() + report.counter_bytes
+    /// Bytes that the server has reserved or uses: everything fixed, and the counters. And the most that they were when
+    /// somebody asked.
+    pub fn used_bytes(&self, report: &Report) -> (u64, u64) {
+        let now = self.plan.fixed_bytes() + report.counter_bytes;
+        (now, self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
     /// The ceiling, or 0 where there is none.
@@ -284,12 +298,6 @@ impl Shared {
     /// The parts of the memory plan, for `MEMORY STATS`.
     pub fn plan_parts(&self) -> Vec<(&'static str, u64)> {
         self.plan.parts.iter().map(|part| (part.name, part.bytes())).collect()
-    }
-
-    /// Resident bytes of the process, and the most that it had when somebody asked.
-    pub fn resident_bytes(&self) -> (u64, u64) {
-        let now = process::resident_bytes();
-        (now, self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now))
     }
 }
 

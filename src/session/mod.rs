@@ -252,6 +252,12 @@ impl Parsing<'_> {
         Ok(())
     }
 
+    /// Whether the client has yet to give the password.
+    #[inline]
+    fn is_stranger(&self) -> bool {
+        self.session.client.is_stranger(self.around.env.password.is_some())
+    }
+
     /// Whether the reply of the command at hand is not sent.
     #[inline]
     fn take_quiet(&mut self) -> bool {

@@ -129,12 +129,11 @@ impl Parsing<'_> {
             return false;
         }
         let client = &self.session.client;
-        let stranger = !client.authenticated && self.around.env.password.is_some();
         client.transaction.is_none()
             && client.reply == ReplyMode::On
             && !client.closing
             && client.monitor.is_none()
-            && !stranger
+            && !self.is_stranger()
             && !self.around.writes_paused
             && self.around.writes_refused.is_none()
     }

@@ -8,7 +8,7 @@ use bytes::BufMut;
 use super::direct::SlotRange;
 use super::stream::Argument;
 use super::{Parsing, State, Status, Step};
-use crate::command::{Call, Each, Keys, Mistake, Run, Spec, mistake};
+use crate::command::{Call, Each, Keys, Mistake, Run, Spec, flag, mistake};
 use crate::counters::Fault;
 use crate::limits::{HEADER_BYTES_MAX, QUEUE_BYTES_MAX};
 use crate::resp::encode;
@@ -51,6 +51,7 @@ impl Parsing<'_> {
                 encode::bulk(&mut transaction.queue, span.of(call.input));
             }
             transaction.command_count += 1;
+            transaction.writes |= spec.flags.has(flag::WRITE);
             match spec.run {
                 Run::Task(_) if spec.keys == Keys::NONE => transaction.all_shards = true,
                 _ => {
@@ -83,8 +84,9 @@ impl Parsing<'_> {
         if let Some(transaction) = self.session.client.transaction.as_mut() {
             if !transaction.aborted {
                 transaction.queue.put_slice(head);
+                transaction.command_count += 1;
+                transaction.writes |= spec.flags.has(flag::WRITE);
             }
-            transaction.command_count += 1;
         }
         self.session.state = State::Queue(Queue { left_count, each, slots, at_key: true });
         Ok(())
@@ -155,7 +157,8 @@ impl Parsing<'_> {
         }
         transaction.queue.reserve_exact(capacity - transaction.queue.len());
         let grown_bytes = transaction.queue.capacity() - capacity_before;
-        self.around.queue_room_bytes.set(self.around.queue_room_bytes.get().saturating_sub(grown_bytes));
+        let left_bytes = self.around.queue_room_bytes.get().checked_sub(grown_bytes);
+        self.around.queue_room_bytes.set(left_bytes.expect("a queue grows by no more than there is room for"));
         true
     }
 

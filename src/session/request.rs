@@ -14,9 +14,14 @@ use crate::resp::inline::{self, Inline};
 use crate::resp::parse::{Broken, Bulk, Header, bulk, header};
 use crate::slot;
 
+const CLIENT_REPLY: u16 = command::index_of("client|reply");
+const DISCARD: u16 = command::index_of("discard");
+const EXEC: u16 = command::index_of("exec");
+const WATCH: u16 = command::index_of("watch");
+
 impl Parsing<'_> {
     pub(super) fn start(&mut self, input: &mut [u8], spans: &mut Spans) -> Step {
-        if self.session.client.closing {
+        if self.session.client.is_leaving() {
             return Err(Status::End);
         }
         if !self.window.has_room(2) {
@@ -42,7 +47,7 @@ impl Parsing<'_> {
                 self.inline(line_len, consumed, input, spans)
             }
             Header::Multibulk { count, consumed } => {
-                if !self.session.client.authenticated && i64::from(count) > UNAUTHENTICATED_COUNT_MAX {
+                if self.is_stranger() && i64::from(count) > UNAUTHENTICATED_COUNT_MAX {
                     return Err(self.broken(Broken::UnauthenticatedMultibulkLength));
                 }
                 self.multibulk(count, consumed, input, spans)
@@ -129,7 +134,7 @@ impl Parsing<'_> {
                 }
                 Bulk::Incomplete => return Err(Status::NeedInput),
                 Bulk::Long { len, consumed } => {
-                    if !self.session.client.authenticated && len > UNAUTHENTICATED_BYTES_MAX as u64 {
+                    if self.is_stranger() && len > UNAUTHENTICATED_BYTES_MAX as u64 {
                         return Err(self.broken(Broken::UnauthenticatedBulkLength));
                     }
                     self.at = end + consumed;
@@ -174,7 +179,7 @@ impl Parsing<'_> {
                 None => self.queue(spec, call),
             };
         }
-        if self.around.writes_paused && spec.flags.has(flag::WRITE) {
+        if self.around.writes_paused && self.writes(spec) {
             return Err(Status::Paused);
         }
         match spec.run {
@@ -216,7 +221,7 @@ impl Parsing<'_> {
                 let resp3 = self.session.client.resp3;
                 let quiet = self.take_quiet();
                 // `CLIENT REPLY ON` is answered though replies were off until now, or this one was to be skipped.
-                let text_quiet = quiet && spec.name != "client|reply";
+                let text_quiet = quiet && spec.index != CLIENT_REPLY;
                 let mut result = Ok(());
                 let client = &mut self.session.client;
                 self.window.push_text(false, |out| {
@@ -229,7 +234,7 @@ impl Parsing<'_> {
                 if let Err(mistake) = result {
                     push_mistake(mistake, quiet, self.window);
                 }
-                if self.session.client.closing {
+                if self.session.client.is_leaving() {
                     return Err(Status::End);
                 }
                 // What follows is encoded in another protocol version, or is no longer held to be a stranger's.
@@ -259,12 +264,18 @@ impl Parsing<'_> {
         }
     }
 
+    /// Whether a pause of writes holds up this command, or what it executes.
+    fn writes(&self, spec: &'static Spec) -> bool {
+        let transaction = self.session.client.transaction.as_deref();
+        spec.flags.has(flag::WRITE) || spec.index == EXEC && transaction.is_some_and(|transaction| transaction.writes)
+    }
+
     /// `EXEC` and `DISCARD` need a transaction, `WATCH` must not be in one.
     fn outside_transaction(&self, spec: &'static Spec) -> Option<Mistake> {
-        match (spec.name, self.session.client.transaction.is_some()) {
-            ("exec", false) => Some(mistake::EXEC_WITHOUT_MULTI),
-            ("discard", false) => Some(mistake::DISCARD_WITHOUT_MULTI),
-            ("watch", true) => Some(mistake::WATCH_INSIDE_MULTI),
+        match (spec.index, self.session.client.transaction.is_some()) {
+            (EXEC, false) => Some(mistake::EXEC_WITHOUT_MULTI),
+            (DISCARD, false) => Some(mistake::DISCARD_WITHOUT_MULTI),
+            (WATCH, true) => Some(mistake::WATCH_INSIDE_MULTI),
             _ => None,
         }
     }
@@ -272,7 +283,7 @@ impl Parsing<'_> {
     /// Why a known command is not carried out for this client, now.
     #[inline]
     pub(super) fn refusal(&mut self, spec: &'static Spec) -> Option<Mistake> {
-        if !self.session.client.authenticated && self.around.env.password.is_some() && !spec.flags.has(flag::NO_AUTH) {
+        if self.is_stranger() && !spec.flags.has(flag::NO_AUTH) {
             return Some(mistake::NOAUTH);
         }
         if self.session.client.transaction.is_some() && spec.in_transaction() == InTransaction::Refused {
@@ -305,16 +316,15 @@ impl Parsing<'_> {
     /// No such command, or not with so many arguments.
     fn refuse_unresolved(&mut self, call: &Call<'_>, mistake: Mistake, end: usize) -> Step {
         // EXEC itself is what is refused: the transaction ends with it.
-        if call.arg(0).eq_ignore_ascii_case(b"exec") {
+        if let Some(exec) = command::lookup(call.arg(0)).filter(|spec| spec.index == EXEC) {
             if !self.window.is_empty() {
                 return Err(Status::WindowFull);
             }
             self.at = end;
-            let command = command::lookup(call.arg(0)).map_or(0, |spec| spec.index);
             let Mistake::Text(text) = mistake else { unreachable!("a wrong arity is told in words") };
             return Err(Status::Task {
                 task: Box::new(Task::AbortExec(text.into_owned())),
-                command,
+                command: exec.index,
                 quiet: self.take_quiet(),
             });
         }
@@ -340,7 +350,7 @@ impl Parsing<'_> {
     /// Pass over an argument of `len` bytes whose header has been consumed. Strangers do not get far with such.
     pub(super) fn skip(&mut self, len: u64) -> Step {
         self.session.skipped_bytes += len;
-        if !self.session.client.authenticated && self.session.skipped_bytes > UNAUTHENTICATED_BYTES_MAX as u64 {
+        if self.is_stranger() && self.session.skipped_bytes > UNAUTHENTICATED_BYTES_MAX as u64 {
             return Err(Status::End);
         }
         self.session.skip_bytes = len + 2;

@@ -28,12 +28,7 @@ impl Totals {
     /// reply is an error.
     pub(super) fn finish(&mut self, each: Each, ended: (Outcome, u32), out: &mut impl Out) -> Option<Fault> {
         let totals = std::mem::take(self);
-        let ended = match ended {
-            (Outcome::Fault(fault), argument) => Some((fault, argument)),
-            _ => None,
-        };
-        // What happened first is what is told: an operation that failed stands before the argument that broke.
-        if let Some((fault, argument)) = totals.fault.or(ended) {
+        if let Some((fault, argument)) = totals.told(ended) {
             put_fault_at(out, fault, argument);
             return Some(fault);
         }
@@ -42,6 +37,19 @@ impl Totals {
             _ => encode::integer(out, totals.sum),
         }
         None
+    }
+
+    /// Start anew without a reply. The fault, where it would have been an error.
+    pub(super) fn forget(&mut self, ended: (Outcome, u32)) -> Option<Fault> {
+        std::mem::take(self).told(ended).map(|(fault, _)| fault)
+    }
+
+    /// What happened first is what is told: an operation that failed stands before the argument that broke.
+    fn told(self, (outcome, argument): (Outcome, u32)) -> Option<(Fault, u32)> {
+        self.fault.or(match outcome {
+            Outcome::Fault(fault) => Some((fault, argument)),
+            _ => None,
+        })
     }
 }
 

@@ -36,10 +36,6 @@ enum How {
     Total,
     /// The totals are the reply.
     Finish(Each),
-    /// The totals are forgotten: their reply is not sent.
-    Forget,
-    /// Nothing is sent (`CLIENT REPLY`).
-    Quiet,
 }
 
 /// One operation, or one ready-made reply.
@@ -56,12 +52,14 @@ struct Item {
     slot: u16,
     shard: u16,
     how: How,
+    /// Nothing of it is sent (`CLIENT REPLY`). What goes wrong is counted all the same.
+    quiet: bool,
 }
 
 impl Item {
     /// One that needs no execution.
-    fn plain(how: How, outcome: Outcome, span: Span, argument: u32) -> Item {
-        Item { hash: 0, op: Op::Get, outcome, hint: Hint::NONE, span, argument, slot: 0, shard: NOWHERE, how }
+    fn plain(how: How, quiet: bool, outcome: Outcome, span: Span, argument: u32) -> Item {
+        Item { hash: 0, op: Op::Get, outcome, hint: Hint::NONE, span, argument, slot: 0, shard: NOWHERE, how, quiet }
     }
 
     fn key<'a>(&self, input: &'a [u8]) -> Key<'a> {
@@ -144,7 +142,8 @@ impl Window {
 impl Default for Window {
     fn default() -> Window {
         Window {
-            items: vec![Item::plain(How::Quiet, Outcome::Nil, Span::default(), 0); WINDOW_ITEM_COUNT_MAX].into(),
+            items: vec![Item::plain(How::Outcome, true, Outcome::Nil, Span::default(), 0); WINDOW_ITEM_COUNT_MAX]
+                .into(),
             len: 0,
             texts: touched(WINDOW_TEXT_BYTES_MAX, 0),
             streaks: touched(
@@ -217,6 +216,11 @@ impl Window {
     pub fn rejected(&self) -> impl Iterator<Item = Calls> {
         let rejected = self.streaks.iter().filter(|streak| streak.rejected && streak.calls.command != UNKNOWN);
         rejected.map(|streak| streak.calls)
+    }
+
+    /// How many requests it answers, carried out or refused, but for the one that goes on from the window before.
+    pub fn request_count(&self) -> u32 {
+        self.streaks.iter().map(|streak| streak.calls.count).sum()
     }
 
     /// Whether there is anything in [`Window::rejected`] or [`Window::errors`].
@@ -292,19 +296,19 @@ impl Window {
     /// Queue an operation on a key, whose outcome is a reply.
     #[inline]
     pub(super) fn push_op(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, quiet: bool) {
-        self.push_keyed(key, span, shard, op, argument, if quiet { How::Quiet } else { How::Outcome });
+        self.push_keyed(key, span, shard, op, argument, How::Outcome, quiet);
     }
 
     /// Queue an operation on a key, whose outcome is an element of a reply.
     #[inline]
     pub(super) fn push_element(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, quiet: bool) {
-        self.push_keyed(key, span, shard, op, argument, if quiet { How::Quiet } else { How::Element });
+        self.push_keyed(key, span, shard, op, argument, How::Element, quiet);
     }
 
     /// Queue an operation on a key, whose outcome goes into the totals.
     #[inline]
     pub(super) fn push_total(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32) {
-        self.push_keyed(key, span, shard, op, argument, How::Total);
+        self.push_keyed(key, span, shard, op, argument, How::Total, false);
     }
 
     /// The same for one more call of a plain command; there is [room](Window::plain_room) for it.
@@ -312,12 +316,12 @@ impl Window {
     pub(super) fn push_plain_op(&mut self, command: u16, key: Key<'_>, span: Span, shard: usize, op: Op) {
         self.count_call(command);
         self.room_bytes -= SHORT_OUTCOME_BYTES_MAX;
-        self.put_keyed(key, span, shard, op, 1, How::Outcome);
+        self.put_keyed(key, span, shard, op, 1, (How::Outcome, false));
     }
 
     /// Written field by field: a whole item would be put together elsewhere and copied.
     #[inline(always)]
-    fn put_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How) {
+    fn put_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, (how, quiet): (How, bool)) {
         assert!(self.len < self.items.len(), "the session pushes only where there is room");
         let item = &mut self.items[self.len];
         self.len += 1;
@@ -330,12 +334,14 @@ impl Window {
         item.slot = key.slot;
         item.shard = shard as u16;
         item.how = how;
+        item.quiet = quiet;
     }
 
     #[inline(always)]
-    fn push_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How) {
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the item")]
+    fn push_keyed(&mut self, key: Key<'_>, span: Span, shard: usize, op: Op, argument: u32, how: How, quiet: bool) {
         self.take_room(op.reply_bytes_max());
-        self.put_keyed(key, span, shard, op, argument, how);
+        self.put_keyed(key, span, shard, op, argument, (how, quiet));
     }
 
     /// Queue a ready-made reply, or the head of one: what `write` appends.
@@ -352,35 +358,30 @@ impl Window {
         let start = self.texts.len();
         write(&mut self.texts);
         assert!(self.texts.len() <= WINDOW_TEXT_BYTES_MAX, "a short reply is longer than its limit");
-        if quiet {
-            self.texts.truncate(start);
-            return;
-        }
         let span = Span { start: start as u32, len: (self.texts.len() - start) as u32 };
-        if span.len > 0 {
+        if quiet && span.of(&self.texts).first() != Some(&b'-') {
+            self.texts.truncate(start);
+        } else if span.len > 0 {
             self.take_room(span.len as usize);
-            self.push_plain(how, Outcome::Nil, span, 0);
+            self.push_plain(how, quiet, Outcome::Nil, span, 0);
         }
     }
 
     /// Queue an error reply with one of the fixed texts.
     pub(super) fn push_fault(&mut self, fault: Fault, quiet: bool) {
-        if !quiet {
-            self.take_room(OUTCOME_BYTES_MAX);
-            self.push_plain(How::Outcome, Outcome::Fault(fault), Span::default(), 0);
-        }
+        self.take_room(OUTCOME_BYTES_MAX);
+        self.push_plain(How::Outcome, quiet, Outcome::Fault(fault), Span::default(), 0);
     }
 
     /// Queue the reply of a streaming command's totals. A fault is one that ended the command at `argument`.
     pub(super) fn push_finish(&mut self, each: Each, fault: Option<Fault>, argument: u32, quiet: bool) {
         let outcome = fault.map_or(Outcome::Nil, Outcome::Fault);
-        let how = if quiet { How::Forget } else { How::Finish(each) };
         self.take_room(OUTCOME_BYTES_MAX);
-        self.push_plain(how, outcome, Span::default(), argument);
+        self.push_plain(How::Finish(each), quiet, outcome, Span::default(), argument);
     }
 
-    fn push_plain(&mut self, how: How, outcome: Outcome, span: Span, argument: u32) {
-        self.push(Item::plain(how, outcome, span, argument));
+    fn push_plain(&mut self, how: How, quiet: bool, outcome: Outcome, span: Span, argument: u32) {
+        self.push(Item::plain(how, quiet, outcome, span, argument));
     }
 
     #[inline]
@@ -471,23 +472,27 @@ impl Window {
                     if matches!(item.outcome, Outcome::Fault(_)) {
                         note(index, None);
                     }
-                    encode::outcome(out, item.outcome, self.resp3);
+                    if !item.quiet {
+                        encode::outcome(out, item.outcome, self.resp3);
+                    }
                 }
                 How::Text | How::TextElement => {
                     let text = item.span.of(&self.texts);
                     if text[0] == b'-' {
                         note(index, None);
                     }
-                    out.put_slice(text);
+                    if !item.quiet {
+                        out.put_slice(text);
+                    }
                 }
                 How::Total => totals.add(item.outcome, item.argument),
                 How::Finish(each) => {
-                    if let Some(fault) = totals.finish(each, (item.outcome, item.argument), out) {
+                    let ended = (item.outcome, item.argument);
+                    let fault = if item.quiet { totals.forget(ended) } else { totals.finish(each, ended, out) };
+                    if let Some(fault) = fault {
                         note(index, Some(fault));
                     }
                 }
-                How::Forget => *totals = Totals::default(),
-                How::Quiet => {}
             }
         }
     }

@@ -79,7 +79,7 @@ impl Shard {
             waiter.touched.insert(routed.shard);
         }
         waiter.left_count = target_count;
-        self.stats.borrow_mut().mesh_batch_count += target_count as u64;
+        self.stats.borrow_mut().counts.mesh_batch_count += target_count as u64;
         for target in targets.iter() {
             let batch = waiter.outgoing[target].take().expect("every target has a batch");
             self.mesh.push(target, Message::Execute { from: self.index as u16, waiter: turn.waiter, batch });

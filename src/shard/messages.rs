@@ -144,6 +144,7 @@ impl Shard {
             Ask::Entry(key) => Answer::Entry(counters.entry(self.key(&key), now_ms)),
             Ask::Take(key) => Answer::Entry(counters.take(self.key(&key), now_ms)),
             Ask::Put(key, entry) => Answer::Put(counters.put(self.key(&key), entry)),
+            Ask::PutMoved(key, entry) => Answer::Put(counters.put_moved(self.key(&key), entry)),
             Ask::Watch(key) => Answer::Count(counters.watch(self.key(&key), now_ms)),
             Ask::WatchedVersion(key) => Answer::Count(counters.watched_version(self.key(&key), now_ms)),
             Ask::Unwatch(key) => {
@@ -179,7 +180,7 @@ impl Shard {
             }
             Ask::Monitored(monitor) => {
                 let mut monitored = self.monitors.take(monitor.into());
-                self.stats.borrow_mut().monitor_missed_count += monitored.missed_count;
+                self.stats.borrow_mut().counts.monitor_missed_count += monitored.missed_count;
                 monitored.tell_missed(self.clock.unix_us(), self.index);
                 Answer::Monitored(monitored)
             }

@@ -12,7 +12,7 @@ use crate::command::ClientFilter;
 use crate::config::BusyPoll;
 use crate::connection::{Connection, Waiting};
 use crate::latency::Event;
-use crate::limits::{LONG_BATCH_COUNT_MAX, QUEUES_BYTES_MAX};
+use crate::limits::{LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, MEDIUM_REPLY_COUNT_MAX, QUEUES_BYTES_MAX};
 use crate::process;
 use crate::server::Live;
 use crate::stats::Report;
@@ -119,7 +119,7 @@ impl Shard {
     fn is_short(&self) -> bool {
         !self.buffers.are_plenty()
             || self.long_batches.is_awaited()
-            || self.large_replies.is_awaited()
+            || self.are_permits_awaited()
             || self.lacks_workers()
     }
 
@@ -175,7 +175,7 @@ impl Shard {
                 self.evict(connection, Eviction::Reply);
             } else if idle && is_over(connection.unfinished_since_ns.get(), live.request_timeout_s) {
                 self.evict(connection, Eviction::Request);
-            } else if !connection.session.borrow().client.authenticated
+            } else if connection.session.borrow().client.is_stranger(live.requirepass.is_some())
                 && is_over(connection.created_ns, live.auth_timeout_s)
             {
                 self.evict(connection, Eviction::Auth);
@@ -211,6 +211,19 @@ impl Shard {
         self.recall_where(until_ns, count_max, |connection| connection.waiting.get() == waiting)
     }
 
+    /// Whether a long reply waits until others are sent.
+    pub fn are_permits_awaited(&self) -> bool {
+        self.large_replies.is_awaited() || self.medium_replies.is_awaited()
+    }
+
+    /// Who has gathered a long reply and waits for its client puts the rest of it aside, as another one is due.
+    pub fn recall_gathered(&self) {
+        let count_max = LARGE_REPLY_COUNT_MAX + MEDIUM_REPLY_COUNT_MAX;
+        self.recall_where(u64::MAX, count_max, |connection| {
+            connection.gathers() && connection.waiting.get() == Waiting::Send
+        });
+    }
+
     /// Who waits for the next request of its client needs no turn for long batches when somebody else does.
     pub fn recall_idle_turns(&self) {
         self.recall_where(u64::MAX, LONG_BATCH_COUNT_MAX, |connection| {
@@ -225,7 +238,7 @@ impl Shard {
             .flatten()
             .filter(|connection| connection.waiting_since_ns.get() <= until_ns && is_meant(connection));
         let recalled_count = due.take(count_max).map(|connection| connection.recall()).count();
-        self.stats.borrow_mut().recall_count += recalled_count as u64;
+        self.stats.borrow_mut().counts.recall_count += recalled_count as u64;
         recalled_count
     }
 

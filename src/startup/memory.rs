@@ -11,9 +11,9 @@ use crate::host::Host;
 use crate::journal::changes::Recorder;
 use crate::latency::{COMMAND_HISTOGRAM_BYTES, COMMAND_HISTOGRAM_COUNT, STAGE_HISTOGRAM_BYTES, STAGE_HISTOGRAM_COUNT};
 use crate::limits::{
-    self, CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, MONITOR_BYTES_MAX,
-    QUEUES_BYTES_MAX, SCRAPE_PAGE_BYTES_MAX, SCRAPER_COUNT_MAX, SLOT_COUNT, SNAPSHOT_PART_BYTES_MAX, WATCHED_BYTES_MAX,
-    WINDOW_COUNT_MAX,
+    self, CONNECTION_BYTES, FIXED_BUFFER_BYTES, LARGE_REPLY_BYTES_MAX, LARGE_REPLY_COUNT_MAX, MEDIUM_REPLY_BYTES_MAX,
+    MEDIUM_REPLY_COUNT_MAX, MONITOR_BYTES_MAX, QUEUES_BYTES_MAX, SCRAPE_PAGE_BYTES_MAX, SCRAPER_COUNT_MAX, SLOT_COUNT,
+    SNAPSHOT_PART_BYTES_MAX, WATCHED_BYTES_MAX, WINDOW_COUNT_MAX,
 };
 use crate::mesh::{self, Batch};
 use crate::session::Window;
@@ -90,6 +90,7 @@ impl MemoryPlan {
                 part("metrics pages", metrics_pages, SCRAPE_PAGE_BYTES_MAX),
                 part("monitors", limits::monitor_buffer_count(shards), MONITOR_BYTES_MAX),
                 part("large replies", shards * LARGE_REPLY_COUNT_MAX, 2 * LARGE_REPLY_BYTES_MAX),
+                part("medium replies", shards * MEDIUM_REPLY_COUNT_MAX, 2 * MEDIUM_REPLY_BYTES_MAX),
             ],
             maxmemory_bytes: config.maxmemory_bytes,
         }

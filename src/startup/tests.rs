@@ -172,7 +172,7 @@ fn the_plan_adds_up() {
         "threads = 2\nmaxclients = 1000\nbuffers = 64\nmaxmemory = \"1gb\"\nmetrics-port = 9121",
     ));
     assert_eq!(bytes(&two, "fixed buffers"), 2 * 64 * 16_384);
-    assert_eq!(bytes(&two, "connections"), 1_000 * 1_024);
+    assert_eq!(bytes(&two, "connections"), 1_000 * 1_280);
     assert_eq!(bytes(&two, "mesh batches"), 2 * (128 + 1) * Batch::BYTES as u64);
     assert_eq!(bytes(&two, "transaction queues"), 2 * QUEUES_BYTES_MAX as u64);
     assert_eq!(bytes(&two, "large replies"), 2 * 2 * 2 * LARGE_REPLY_BYTES_MAX as u64);
@@ -189,6 +189,15 @@ fn the_plan_adds_up() {
     assert!(!one.to_string().contains("mesh") && !one.to_string().contains("metrics"));
     assert_eq!(one.ceiling_bytes(), None);
     assert!(one.to_string().contains("ceiling: none"));
+}
+
+#[test]
+fn the_page_on_memory_shows_the_plan() {
+    let plan = MemoryPlan::new(&config("threads = 1\nmaxclients = 10000\nbuffers = 512\nmaxmemory = \"16gb\""));
+    let page = include_str!("../../docs/memory.md");
+    for line in plan.lines() {
+        assert!(page.contains(&format!("memory: {line}\n")), "docs/memory.md lacks this line:\nmemory: {line}");
+    }
 }
 
 #[test]

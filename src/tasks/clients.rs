@@ -59,12 +59,12 @@ pub(super) async fn slowlog(place: Place<'_>, count: i64, out: &mut Vec<u8>) {
             },
         )
         .await;
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.unix_ms));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.id));
     entries.truncate(count);
     encode::array(out, entries.len());
-    for (index, entry) in entries.iter().enumerate() {
+    for entry in &entries {
         encode::array(out, 6);
-        encode::integer(out, (entries.len() - 1 - index) as i64);
+        encode::integer(out, entry.id as i64);
         encode::integer(out, entry.unix_ms / 1_000);
         encode::integer(out, entry.duration_us as i64);
         encode::array(out, 2 + usize::from(!entry.key.is_empty()));

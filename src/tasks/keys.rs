@@ -5,13 +5,13 @@ use super::{Place, is_too_long};
 use crate::client::ShardSet;
 use crate::command::Bytes;
 use crate::counters::{Entry, Fault, cursor_slot};
-use crate::limits::{HEADER_BYTES_MAX, LARGE_REPLY_BYTES_MAX, SLOT_COUNT};
+use crate::limits::{HEADER_BYTES_MAX, LARGE_REPLY_BYTES_MAX, SCAN_STEP_BYTES_MAX, SLOT_COUNT};
 use crate::mesh::{Answer, Ask, Keys};
 use crate::resp::encode;
 use crate::slot;
 
-/// Keys that one step of `KEYS` visits.
-const KEYS_STEP_COUNT: u64 = 1_000;
+/// Keys that one step of a scan visits: all others on the shard wait for that long.
+const SCAN_STEP_COUNT: u64 = 1_000;
 
 /// `KEYS pattern`: all matching keys. Bounded by the longest reply.
 pub(super) async fn keys(place: Place<'_>, pattern: Bytes, out: &mut Vec<u8>) {
@@ -20,8 +20,8 @@ pub(super) async fn keys(place: Place<'_>, pattern: Bytes, out: &mut Vec<u8>) {
     for shard in place.keyspace() {
         let mut cursor = first_cursor(place, shard);
         loop {
-            let ask = Ask::Scan { cursor, count: KEYS_STEP_COUNT, pattern: Some(pattern.clone()) };
-            let (next, keys) = scanned(place.ask(shard, ask).await);
+            let ask = Ask::Scan { cursor, count: SCAN_STEP_COUNT, pattern: Some(pattern.clone()) };
+            let (next, keys) = scanned(place.ask_step(shard, ask).await);
             key_count += keys.len();
             keys.iter().for_each(|key| encode::bulk(out, key));
             if is_too_long(out, start, "narrow the pattern, or use SCAN") {
@@ -50,22 +50,24 @@ pub(super) async fn scan(
     let keyspace = place.keyspace();
     let mut next = cursor.max(first_cursor(place, keyspace.start));
     let mut keys = Keys::with_room();
+    let mut left_count = count.max(1);
     // A shard that is through with few keys leaves room for those of the next one.
-    while cursor_slot(next) < SLOT_COUNT as u64 && (keys.len() as u64) < count {
+    while cursor_slot(next) < SLOT_COUNT as u64 && left_count > 0 && keys.bytes() < SCAN_STEP_BYTES_MAX {
         let shard = place.connection.shard.map.shard_of(cursor_slot(next) as u16);
         if shard >= keyspace.end {
             next = 0;
             break;
         }
-        let left_count = count - keys.len() as u64;
-        let ask = Ask::Scan { cursor: next, count: left_count, pattern: pattern.clone() };
-        let (stopped, more) = scanned(place.ask(shard, ask).await);
+        let step_count = left_count.min(SCAN_STEP_COUNT);
+        let ask = Ask::Scan { cursor: next, count: step_count, pattern: pattern.clone() };
+        let (stopped, more) = scanned(place.ask_step(shard, ask).await);
         keys.extend(more.iter());
+        left_count = left_count.saturating_sub(if stopped == 0 { more.len() as u64 } else { step_count });
         next = match stopped {
             0 if shard + 1 < keyspace.end => first_cursor(place, shard + 1),
             stopped => stopped,
         };
-        if stopped != 0 || next == 0 {
+        if next == 0 {
             break;
         }
     }
@@ -91,8 +93,8 @@ pub(super) async fn slot_keys(place: Place<'_>, owner: usize, slot: u16, count: 
     while (keys.len() as u64) < count && cursor_slot(cursor) == u64::from(slot) && keys.bytes() <= LARGE_REPLY_BYTES_MAX
     {
         let left_count = count - keys.len() as u64;
-        let ask = Ask::Scan { cursor, count: left_count.min(KEYS_STEP_COUNT), pattern: None };
-        let (next, more) = scanned(place.ask(owner, ask).await);
+        let ask = Ask::Scan { cursor, count: left_count.min(SCAN_STEP_COUNT), pattern: None };
+        let (next, more) = scanned(place.ask_step(owner, ask).await);
         // A step goes on into the next slots when this one has no more, and over the count where positions are equal.
         keys.extend(more.iter().filter(|key| slot::of(key) == slot).take(left_count as usize));
         if next == 0 {
@@ -159,12 +161,13 @@ async fn move_entry(
     let Answer::Entry(Some(entry)) = place.ask(source, Ask::Take(from.clone())).await else {
         unreachable!("the shard is held and the entry was there")
     };
-    match place.ask(target, Ask::Put(to, entry)).await {
+    // A key that is no longer than the one before takes the room that it leaves.
+    let put = if to.len() <= from.len() { Ask::PutMoved(to, entry) } else { Ask::Put(to, entry) };
+    match place.ask(target, put).await {
         Answer::Put(Ok(())) => Ok(true),
         Answer::Put(Err(fault)) => {
-            // No room under its new key: it stays under the old one, whose room it has just left.
-            let back = place.ask(source, Ask::Put(from, entry)).await;
-            assert!(matches!(back, Answer::Put(Ok(()))), "an entry goes back where it was");
+            let back = place.ask(source, Ask::PutMoved(from, entry)).await;
+            assert!(matches!(back, Answer::Put(Ok(()))), "an entry goes back to where it was");
             Err(fault)
         }
         _ => unreachable!("a put is answered as one"),

@@ -7,20 +7,26 @@ use crate::config::{ByteCount, YesNo};
 use crate::glob;
 use crate::journal::shared::Journals;
 use crate::limits::{ARGUMENT_BYTES_MAX, SLOWLOG_COUNT_MAX};
-use crate::resp::encode;
+use crate::resp::{encode, integer};
 use crate::server::{Live, Shared};
 
-/// `CONFIG GET pattern [pattern …]`: a map of names and values.
+/// `CONFIG GET pattern [pattern …]`: a map of names and values. What is no pattern is told by the name that it was asked by,
+/// as in Redis.
 pub(super) fn get(place: Place<'_>, patterns: &[String], out: &mut Vec<u8>) {
     let shard = &place.connection.shard;
-    let matching: Vec<(&str, String)> = all(&shard.shared, &shard.live())
-        .into_iter()
-        .filter(|(name, _)| {
-            patterns.iter().any(|pattern| glob::matches_ignore_case(pattern.as_bytes(), name.as_bytes()))
-        })
-        .collect();
-    encode::map(out, matching.len(), place.resp3());
-    for (name, value) in matching {
+    let mut told: Vec<(&str, String)> = Vec::new();
+    let all = all(&shard.shared, &shard.live());
+    for pattern in patterns {
+        let is_name = !pattern.contains(['[', '*', '?']);
+        for (&name, value) in &all {
+            let matches = glob::matches_ignore_case(pattern.as_bytes(), name.as_bytes());
+            if matches && !told.iter().any(|(before, _)| before.eq_ignore_ascii_case(name)) {
+                told.push((if is_name { pattern } else { name }, value.clone()));
+            }
+        }
+    }
+    encode::map(out, told.len(), place.resp3());
+    for (name, value) in told {
         encode::bulk(out, name.as_bytes());
         encode::bulk(out, value.as_bytes());
     }
@@ -28,28 +34,25 @@ pub(super) fn get(place: Place<'_>, patterns: &[String], out: &mut Vec<u8>) {
 
 /// `CONFIG SET name value [name value …]`: all of them, or none.
 pub(super) async fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut Vec<u8>) {
-    let done = match changed(place, pairs) {
-        Ok((_, Some(on))) => match appendonly::set(place, on).await {
-            // Others may have changed settings meanwhile.
-            Ok(()) => changed(place, pairs),
-            Err(why) => Err(Refused::Failed(why).text("appendonly")),
-        },
-        done => done,
+    let shard = &place.connection.shard;
+    let done = match changed(&shard.shared, &shard.live(), pairs) {
+        Ok((_, Some(on))) => appendonly::set(place, on).await.map_err(|why| Refused::Failed(why).text("appendonly")),
+        Ok((_, None)) => Ok(()),
+        Err(text) => Err(text),
     };
+    // Others may have changed settings meanwhile, and may not while this is done.
+    let done = done.and_then(|()| {
+        shard.shared.change_live(|current| changed(&shard.shared, current, pairs).map(|(live, _)| live))
+    });
     match done {
-        Ok((live, _)) => {
-            place.connection.shard.shared.write_live(live);
-            encode::simple(out, "OK");
-        }
+        Ok(()) => encode::simple(out, "OK"),
         Err(text) => encode::error(out, &text),
     }
 }
 
 /// The settings with all changes, and whether the journals are to be on, if that is among them; or the error.
-fn changed(place: Place<'_>, pairs: &[(String, String)]) -> Result<(Live, Option<bool>), String> {
-    let shard = &place.connection.shard;
-    let current = shard.live();
-    let mut live = (*current).clone();
+fn changed(shared: &Shared, current: &Live, pairs: &[(String, String)]) -> Result<(Live, Option<bool>), String> {
+    let mut live = current.clone();
     let mut appendonly = None;
     for (index, (name, value)) in pairs.iter().enumerate() {
         let result = if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
@@ -57,7 +60,7 @@ fn changed(place: Place<'_>, pairs: &[(String, String)]) -> Result<(Live, Option
         } else if name == "appendonly" {
             yes_or_no(value).map(|on| appendonly = Some(on))
         } else {
-            change(&mut live, &shard.shared, &current, name, value)
+            change(&mut live, shared, current, name, value)
         };
         result.map_err(|refused| refused.text(name))?;
     }
@@ -69,6 +72,8 @@ enum Refused {
     Immutable,
     Duplicate,
     Invalid(&'static str),
+    /// The least and the greatest value that there may be.
+    Outside(i64, i64),
     Failed(String),
 }
 
@@ -83,6 +88,7 @@ impl Refused {
             Refused::Immutable => failed + "can't set immutable config",
             Refused::Duplicate => failed + "duplicate parameter",
             Refused::Invalid(why) => failed + why,
+            Refused::Outside(min, max) => failed + &format!("argument must be between {min} and {max} inclusive"),
             Refused::Failed(why) => failed + why,
         }
     }
@@ -90,11 +96,11 @@ impl Refused {
 
 /// One change; to what the setting is already, also an immutable one may be "set".
 fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &str) -> Result<(), Refused> {
-    const NOT_INTEGER: Refused = Refused::Invalid("argument couldn't be parsed into an integer");
+    let seconds = || integer(value, 0, i32::MAX.into()).map(|seconds| seconds as u32);
     match name {
         "maxclients" => {
-            let count: u32 = value.parse().map_err(|_| NOT_INTEGER)?;
-            if count == 0 || count > shared.config.maxclients {
+            let count = integer(value, 1, u32::MAX.into())? as u32;
+            if count > shared.config.maxclients {
                 return Err(Refused::Invalid("it can be lowered only: descriptors were reserved at start-up"));
             }
             live.maxclients = count;
@@ -110,36 +116,26 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
                 .map_err(|_| Refused::Invalid("argument(s) must be one of the following: everysec, always, no"))?;
         }
         "auto-aof-rewrite-percentage" => {
-            live.auto_aof_rewrite_percentage = value.parse().map_err(|_| NOT_INTEGER)?;
+            live.auto_aof_rewrite_percentage = integer(value, 0, i32::MAX.into())? as u32;
         }
         "auto-aof-rewrite-min-size" => {
             live.auto_aof_rewrite_min_bytes =
                 value.parse::<ByteCount>().map_err(|_| Refused::Invalid("argument must be a memory value"))?.0;
         }
-        "request-timeout" => live.request_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
-        "reply-timeout" => live.reply_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
-        "auth-timeout" => live.auth_timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
-        "timeout" => live.timeout_s = value.parse().map_err(|_| NOT_INTEGER)?,
-        "tcp-keepalive" => live.tcp_keepalive_s = value.parse().map_err(|_| NOT_INTEGER)?,
+        "request-timeout" => live.request_timeout_s = seconds()?,
+        "reply-timeout" => live.reply_timeout_s = seconds()?,
+        "auth-timeout" => live.auth_timeout_s = seconds()?,
+        "timeout" => live.timeout_s = seconds()?,
+        "tcp-keepalive" => live.tcp_keepalive_s = seconds()?,
         "requirepass" => {
             if value.len() > ARGUMENT_BYTES_MAX {
                 return Err(Refused::Invalid("it is longer than an argument can be"));
             }
             live.requirepass = (!value.is_empty()).then(|| value.into());
         }
-        "latency-monitor-threshold" => {
-            let threshold_ms: i64 = value.parse().map_err(|_| NOT_INTEGER)?;
-            live.latency_monitor_threshold_ms = u64::try_from(threshold_ms)
-                .map_err(|_| Refused::Invalid("argument must be between 0 and 9223372036854775807 inclusive"))?;
-        }
-        "slowlog-log-slower-than" => live.slowlog_slower_than_us = value.parse().map_err(|_| NOT_INTEGER)?,
-        "slowlog-max-len" => {
-            let count: usize = value.parse().map_err(|_| NOT_INTEGER)?;
-            if count > SLOWLOG_COUNT_MAX {
-                return Err(Refused::Invalid("argument must be between 0 and 1024 inclusive"));
-            }
-            live.slowlog_count_max = count;
-        }
+        "latency-monitor-threshold" => live.latency_monitor_threshold_ms = integer(value, 0, i64::MAX)? as u64,
+        "slowlog-log-slower-than" => live.slowlog_slower_than_us = integer(value, -1, i64::MAX)?,
+        "slowlog-max-len" => live.slowlog_count_max = integer(value, 0, SLOWLOG_COUNT_MAX as i64)? as usize,
         _ => match all(shared, current).get(name) {
             None => return Err(Refused::Unknown),
             Some(now) if now != value => return Err(Refused::Immutable),
@@ -147,6 +143,12 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
         },
     }
     Ok(())
+}
+
+fn integer(value: &str, min: i64, max: i64) -> Result<i64, Refused> {
+    let value =
+        integer::parse(value.as_bytes()).ok_or(Refused::Invalid("argument couldn't be parsed into an integer"))?;
+    if (min..=max).contains(&value) { Ok(value) } else { Err(Refused::Outside(min, max)) }
 }
 
 fn yes_or_no(value: &str) -> Result<bool, Refused> {

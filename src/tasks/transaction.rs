@@ -7,7 +7,7 @@
 use super::keys::shard_set;
 use super::{Place, monitor, run_plain};
 use crate::client::{Client, ReplyMode, ShardSet, Transaction, Watched};
-use crate::command::{Bytes, Env, Mistake, Spans, mistake};
+use crate::command::{Bytes, Mistake, Spans, mistake};
 use crate::connection::Connection;
 use crate::counters::Fault;
 use crate::journal::frame::Link;
@@ -15,7 +15,7 @@ use crate::journal::shared::Journals;
 use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
 use crate::mesh::Ask;
 use crate::resp::encode;
-use crate::session::{Calls, Status, Surroundings, code};
+use crate::session::{Calls, Status, Surroundings};
 use crate::shard::Turn;
 
 /// Shards that are held, and the place from which they can be asked meanwhile.
@@ -146,8 +146,9 @@ pub(super) async fn exec(place: Place<'_>, turn: &mut Turn, out: &mut Vec<u8>) {
     } else {
         encode::array(out, transaction.command_count as usize);
         let mode = set_executing(place, true, ReplyMode::On);
-        execute(held.place, transaction.queue, turn, out).await;
+        let executed_count = execute(held.place, transaction.queue, turn, out).await;
         set_executing(place, false, mode);
+        assert_eq!(executed_count, transaction.command_count, "each queued request has a reply in the array");
     }
     release(held).await;
     unwatch(place).await;
@@ -186,34 +187,23 @@ async fn is_changed(place: Place<'_>) -> bool {
     false
 }
 
-/// Execute the queue as if it had just been received, and append the replies.
-async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mut Vec<u8>) {
+/// Execute the queue as if it had just been received, and append the replies. How many requests that were.
+async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mut Vec<u8>) -> u32 {
     let connection = place.connection;
     let shard = &connection.shard;
     let live = shard.live();
     let now_ms = shard.clock.now().unix_ms;
     let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
     let mut spans = Box::<Spans>::default();
-    let mut at = 0;
+    let (mut at, mut executed_count) = (0, 0);
     loop {
         let before = connection.before_parse(&queue, at);
         let status = {
             let counters = &shard.counters.borrow();
+            // No pause holds up what has begun. Where the keys are was looked at when they were queued.
             let around = Surroundings {
-                env: Env {
-                    password: live.requirepass.as_deref().map(str::as_bytes),
-                    debug: shard.shared.config.enable_debug_command,
-                    cluster: shard.shared.config.cluster_enabled,
-                },
-                map: shard.map,
-                seed: shard.seed,
-                counters,
-                now_ms,
-                writes_paused: false,
                 writes_refused: writes_refused.as_deref(),
-                queue_room_bytes: &shard.queue_room_bytes,
-                // Where the keys are was looked at when they were queued.
-                direct: None,
+                ..shard.surroundings(&live, counters, now_ms)
             };
             let session = &mut *connection.session.borrow_mut();
             session.parse(&mut queue, &mut at, &mut spans, &mut turn.window, usize::MAX, &around)
@@ -221,6 +211,7 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
         if let Some(before) = before {
             connection.show(*before, &queue, at, &turn.window, &status);
         }
+        executed_count += turn.window.request_count() + u32::from(matches!(status, Status::Task { .. }));
         if !turn.window.is_empty() {
             let started_ns = shard.clock.now().ns;
             shard.execute(turn, &queue, now_ms, true).await;
@@ -243,16 +234,13 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
                 Box::pin(run_plain(place, *task, out)).await;
                 let duration_ns = shard.clock.now().ns - started_ns;
                 let mut stats = shard.stats.borrow_mut();
-                let calls = Calls { command, count: 1 };
-                stats.count(calls);
-                stats.record(calls, duration_ns);
-                if let Some(text) = out[start..].strip_prefix(b"-") {
-                    stats.count_error(code(text), Some(command));
-                }
+                stats.count_task(command, &out[start..]);
+                stats.record(Calls { command, count: 1 }, duration_ns);
             }
-            // QUIT is carried out at once and never queued; nothing else ends a session from within a queue.
+            // QUIT is never queued, and who kills itself leaves when its transaction is through.
             Status::End | Status::Paused => unreachable!("not from within a queue"),
         }
     }
     assert_eq!(at, queue.len(), "every queued request is executed");
+    executed_count
 }

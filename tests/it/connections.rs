@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{ReadError, Reply, Server, bulk, error, int, ok, simple, wire, within};
+use crate::support::{Conn, ReadError, Reply, Server, array, bulk, error, int, ok, simple, wire, within};
 
 /// `name=value` of one line of `CLIENT LIST`.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
@@ -77,6 +77,71 @@ fn clients_can_be_ended() {
 }
 
 #[test]
+fn who_ends_itself_in_a_transaction_leaves_behind_it() {
+    let server = Server::start(3);
+    for kill in ["CLIENT KILL TYPE normal SKIPME no", "CLIENT KILL ADDR OWN SKIPME no"] {
+        let mut conn = server.connect();
+        let line = conn.ask("CLIENT INFO").text();
+        let kill = kill.replace("OWN", field(&line, "addr").expect("an address"));
+        conn.expect("MULTI", ok());
+        for command in ["INCR a", &kill, "PING", "MGET a nosuch", "DBSIZE", "ECHO end"] {
+            conn.expect(command, simple("QUEUED"));
+        }
+        // What is behind it is not carried out any more.
+        conn.send(&[wire(["EXEC"]), wire(["INCR", "b"])].concat());
+        let replies = conn.read().elements().to_vec();
+        assert_eq!(replies.len(), 6, "{replies:?}");
+        assert_eq!(replies[1..3], [int(1), simple("PONG")]);
+        assert_eq!(replies[4..], [int(1), bulk("end")]);
+        assert_eq!(conn.try_read(), Err(ReadError::Closed));
+    }
+    let mut conn = server.connect();
+    conn.expect("GET a", bulk("2"));
+    conn.expect("EXISTS b", int(0));
+}
+
+#[test]
+fn what_an_aborted_transaction_is_sent_is_not_counted() {
+    let server = Server::start(1);
+    let mut conn = server.connect();
+    conn.expect("MULTI", ok());
+    conn.expect("INCR a", simple("QUEUED"));
+    assert!(matches!(conn.ask("NOSUCH"), Reply::Error(_)));
+    conn.expect("MGET a b", simple("QUEUED"));
+    let line = server.connect().ask("CLIENT LIST").text();
+    let of_transaction = line.lines().find(|line| field(line, "multi") != Some("-1")).expect("it is listed");
+    assert_eq!(field(of_transaction, "multi"), Some("1"), "{line}");
+}
+
+#[test]
+fn a_pause_keeps_nobody_who_has_gone() {
+    let server = Server::start(2);
+    let mut operator = server.connect();
+    let mut gone: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    let mut stays = server.connect();
+    stays.expect("INCR a", int(1));
+    operator.expect("CLIENT PAUSE 60000 WRITE", ok());
+    let ids: Vec<i64> = gone[..3].iter_mut().map(|conn| conn.ask("CLIENT ID").as_int()).collect();
+    for conn in gone.iter_mut().chain([&mut stays]) {
+        conn.send(&wire(["INCR", "a"]));
+    }
+    let left_count = |operator: &mut Conn, count: usize| {
+        within(Duration::from_secs(10), "clients that have gone are not kept", || {
+            operator.ask("CLIENT LIST").text().lines().filter(|line| !line.is_empty()).count() == count
+        });
+    };
+    left_count(&mut operator, 8);
+    drop(gone.split_off(3));
+    left_count(&mut operator, 5);
+    for id in ids {
+        operator.expect(&format!("CLIENT KILL ID {id}"), int(1));
+    }
+    left_count(&mut operator, 2);
+    operator.expect("CLIENT UNPAUSE", ok());
+    assert_eq!(stays.read(), int(2));
+}
+
+#[test]
 fn a_pause_holds_commands_back_and_ends() {
     let server = Server::start(3);
     let mut operator = server.connect();
@@ -93,9 +158,70 @@ fn a_pause_holds_commands_back_and_ends() {
     assert!(start.elapsed() >= Duration::from_millis(300), "a read waited for {:?}", start.elapsed());
     operator.expect("CLIENT PAUSE 60000 WRITE", ok());
     client.send(&[wire(["INCR", "a"]), wire(["PING"])].concat());
-    std::thread::sleep(Duration::from_millis(100));
+    within(Duration::from_secs(10), "the write waits", || {
+        operator.ask("CLIENT LIST").text().lines().any(|line| field(line, "qbuf").is_some_and(|bytes| bytes != "0"))
+    });
     operator.expect("CLIENT UNPAUSE", ok());
     assert_eq!(client.read_many(2), [int(3), simple("PONG")]);
+    // A transaction that writes is a write; one that only reads is none.
+    client.expect("MULTI", ok());
+    client.expect("INCR a", simple("QUEUED"));
+    operator.expect("CLIENT PAUSE 400 WRITE", ok());
+    let start = Instant::now();
+    operator.expect("MULTI", ok());
+    operator.expect("GET a", simple("QUEUED"));
+    operator.expect("EXEC", array([bulk("3")]));
+    assert!(start.elapsed() < Duration::from_millis(300), "a read waited for {:?}", start.elapsed());
+    client.expect("EXEC", array([int(4)]));
+    assert!(start.elapsed() >= Duration::from_millis(300), "a write waited for {:?}", start.elapsed());
+}
+
+/// More clients than there are windows and buffers for, each with replies in a buffer when its transaction waits.
+#[test]
+fn transactions_of_many_clients_do_not_wait_in_a_circle() {
+    const THREAD_COUNT: usize = 8;
+    const CLIENT_COUNT: usize = 75;
+    const ROUND_COUNT: usize = 20;
+    let server = Server::start_with(2, &["--buffers", "224"]);
+    let batch = [wire(["MULTI"]), wire(["INCR", "a"]), wire(["INCR", "b"]), wire(["EXEC"])].concat();
+    std::thread::scope(|scope| {
+        for _ in 0..THREAD_COUNT {
+            let mut conns: Vec<_> = (0..CLIENT_COUNT).map(|_| server.connect()).collect();
+            let batch = &batch;
+            scope.spawn(move || {
+                for _ in 0..ROUND_COUNT {
+                    conns.iter_mut().for_each(|conn| conn.send(batch));
+                    for conn in &mut conns {
+                        let replies = conn.read_many(4);
+                        assert_eq!(replies[3].elements().len(), 2, "{replies:?}");
+                    }
+                }
+            });
+        }
+    });
+    let count = (THREAD_COUNT * CLIENT_COUNT * ROUND_COUNT).to_string();
+    server.connect().expect("MGET a b", array([bulk(&count), bulk(&count)]));
+}
+
+/// Clients that ask for long replies and do not read them, and one that has a short question.
+#[test]
+fn long_replies_that_nobody_reads_hold_nobody_up() {
+    let server = Server::start(1);
+    let mut conn = server.connect();
+    for first in (0..60_000).step_by(1_000) {
+        let pairs = (first..first + 1_000).flat_map(|key| [format!("{key:059}"), "1".to_owned()]);
+        assert_eq!(conn.call(std::iter::once("MSET".to_owned()).chain(pairs)), ok());
+    }
+    let mut deaf: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    deaf.iter_mut().for_each(|conn| conn.send(&wire(["KEYS", "*"])));
+    within(Duration::from_secs(20), "each has its reply, or goes for others", || {
+        let start = Instant::now();
+        assert!(!conn.ask("INFO clients").text().is_empty());
+        conn.expect("PING", simple("PONG"));
+        assert!(start.elapsed() < Duration::from_millis(700), "an honest client waited for {:?}", start.elapsed());
+        let stats = conn.ask("INFO commandstats").text();
+        stats.lines().any(|line| line.starts_with("cmdstat_keys:calls=40,"))
+    });
 }
 
 #[test]

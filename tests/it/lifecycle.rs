@@ -22,10 +22,10 @@ fn a_signal_ends_it_after_what_was_received_is_answered() {
         let mut idle = server.connect();
         idle.expect("PING", simple("PONG"));
         let mut conn = server.connect();
+        conn.expect("PING", simple("PONG"));
         let bytes: Vec<u8> = (0..1000).flat_map(|index| wire(["INCR", ["a", "b", "c", "d"][index % 4]])).collect();
+        // What is there when the signal comes is answered; the replies are read only behind it.
         conn.send(&bytes);
-        // Time for the bytes to be received; the replies are read only after the signal.
-        std::thread::sleep(Duration::from_millis(200));
         server.signal(signal);
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "{signal:?}");
@@ -272,6 +272,15 @@ fn before_the_password_requests_are_short() {
             assert_eq!(String::from_utf8_lossy(&answer), expected, "{name} on \"{}\"", bytes.escape_ascii());
         }
     }
+    // Who came as a stranger is none any more where there is no password.
+    let mut stranger = server.connect();
+    stranger.expect_error("GET a", NOAUTH);
+    let mut operator = server.connect();
+    operator.expect("AUTH secret", ok());
+    assert_eq!(operator.call(["CONFIG", "SET", "requirepass", ""]), ok());
+    assert_eq!(stranger.ask("MGET 1 2 3 4 5 6 7 8 9 10 11 12").elements().len(), 12);
+    operator.expect("CONFIG SET requirepass secret", ok());
+    stranger.expect_error("GET a", NOAUTH);
     // Ten are allowed, and afterwards any number.
     let mut conn = server.connect();
     conn.expect_error("MGET 1 2 3 4 5 6 7 8 9", NOAUTH);
@@ -334,7 +343,20 @@ fn maxmemory_refuses_new_counters_and_counts_existing_ones() {
         assert!(reply.text().starts_with("OOM command not allowed"), "{line}: {reply:?}");
     }
     assert_eq!(conn.ask("MINCRBY existing 1 new 1"), crate::support::array([int(2), error(OOM)]));
-    conn.expect("INCR existing", int(3));
+    // A counter takes its room with it; what needs more is refused, and stays where it was.
+    for round in 0..20 {
+        conn.expect("RENAME existing renamed1", ok());
+        let long = format!("{}{round}", "long".repeat(100));
+        match conn.ask(&format!("RENAME renamed1 {long}")) {
+            reply if reply == ok() => conn.expect(&format!("RENAME {long} existing"), ok()),
+            reply => {
+                assert_eq!(reply, error(OOM));
+                conn.expect("RENAMENX renamed1 existing", int(1));
+            }
+        }
+        conn.expect("INCR existing", int(3 + round));
+    }
+    conn.expect("INCR existing", int(23));
     conn.expect("SET existing 10", ok());
     conn.expect("DECRBY existing 3", int(7));
     conn.expect("GET existing", bulk("7"));
