@@ -1,6 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
-// Files are in the order of a request.
+// Start-up.
 pub mod cli;
 pub mod config;
 pub mod host;
@@ -8,6 +8,7 @@ pub mod limits;
 pub mod logging;
 pub mod startup;
 
+// One core and its clients: what does I/O.
 pub mod accept;
 pub mod buffers;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod server;
 pub mod shard;
 pub mod socket;
 
+// What is pure, and the journal.
 pub mod client;
 pub mod command;
 pub mod counters;
@@ -30,6 +32,7 @@ pub mod resp;
 pub mod session;
 pub mod slot;
 
+// What is told, and carried out over several shards.
 pub mod doctor;
 pub mod info;
 pub mod latency;
@@ -39,11 +42,13 @@ pub mod process;
 pub mod stats;
 pub mod tasks;
 
+// Tools beside the server.
 pub mod offline;
 pub mod pages;
 pub mod query;
 pub mod tail;
 pub mod top;
 // The tools that come with it.
+// The load generator and the planner.
 pub mod bench;
 pub mod plan;

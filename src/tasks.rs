@@ -12,10 +12,11 @@ mod save;
 mod settings;
 mod transaction;
 
+use crate::client::Transaction;
 use crate::command::Task;
 use crate::connection::Connection;
 use crate::info;
-use crate::limits::{LARGE_REPLY_BYTES_MAX, SMALL_QUEUE_BYTES_MAX};
+use crate::limits::{LARGE_REPLY_BYTES_MAX, MEDIUM_REPLY_BYTES_MAX, SMALL_QUEUE_BYTES_MAX};
 use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
 use crate::shard::Turn;
@@ -36,6 +37,17 @@ impl Place<'_> {
     /// Ask one shard.
     async fn ask(self, shard: usize, ask: Ask) -> Answer {
         self.connection.shard.ask(self.waiter, shard, self.holder, ask).await
+    }
+
+    /// Ask one shard for a step of something long. What has come in meanwhile goes first, here as on another shard,
+    /// unless a transaction has it to itself.
+    async fn ask_step(self, shard: usize, ask: Ask) -> Answer {
+        let answer = self.ask(shard, ask).await;
+        if shard == self.connection.shard.index && !self.holder {
+            // Only a ring that is torn down refuses it.
+            let _ = tokio_uring::no_op().await;
+        }
+        answer
     }
 
     /// Ask every shard, one after the other.
@@ -70,32 +82,44 @@ impl Place<'_> {
 
 /// Carry out a task and append its reply.
 ///
-/// The caller holds one of the shard's `large_replies` if [`may_be_long`].
+/// The caller holds a permit of the shard for a reply of this [`extent`].
 pub async fn run(connection: &Connection, task: Task, turn: &mut Turn, out: &mut Vec<u8>) {
     let place = Place { connection, waiter: turn.waiter, holder: false };
+    let extent = extent(connection, &task);
     match task {
         Task::Exec => transaction::exec(place, turn, out).await,
         task => run_plain(place, task, out).await,
     }
+    if extent == Extent::Medium {
+        is_longer_than(MEDIUM_REPLY_BYTES_MAX, out, 0, "ask for less at a time");
+    }
 }
 
-/// Whether the reply may be so long that few may gather such at a time.
-pub fn may_be_long(connection: &Connection, task: &Task) -> bool {
+/// How long a reply may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// It fits a fixed buffer, more or less.
+    Short,
+    /// It tells of the server: [`MEDIUM_REPLY_BYTES_MAX`].
+    Medium,
+    /// It tells of what clients have made: [`LARGE_REPLY_BYTES_MAX`].
+    Long,
+}
+
+/// How long the reply of a task may be.
+pub fn extent(connection: &Connection, task: &Task) -> Extent {
     match task {
-        Task::Keys(_)
-        | Task::ClientList(_)
-        | Task::GetKeysInSlot { .. }
-        | Task::Info(_)
-        | Task::MemoryStats
-        | Task::MemoryDoctor
-        | Task::SlowlogGet(_)
-        | Task::LatencyHistogram(_)
-        | Task::Reply(_) => true,
+        Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } | Task::SlowlogGet(_) => Extent::Long,
+        Task::Info(_) | Task::MemoryStats | Task::MemoryDoctor | Task::LatencyHistogram(_) | Task::Reply(_) => {
+            Extent::Medium
+        }
         Task::Exec => {
             let session = connection.session.borrow();
-            session.client.transaction.as_ref().is_some_and(|queued| queued.queue.len() > SMALL_QUEUE_BYTES_MAX)
+            // Whatever may be long takes all shards.
+            let is_long = |queued: &Transaction| queued.all_shards || queued.queue.len() > SMALL_QUEUE_BYTES_MAX;
+            if session.client.transaction.as_deref().is_some_and(is_long) { Extent::Long } else { Extent::Short }
         }
-        _ => false,
+        _ => Extent::Short,
     }
 }
 
@@ -242,10 +266,14 @@ fn count_of(answer: &Answer) -> u64 {
 
 /// Whether the reply that is being gathered from `start` on has become too long; if so it is replaced by an error.
 fn is_too_long(out: &mut Vec<u8>, start: usize, remedy: &str) -> bool {
-    let too_long = out.len() - start > LARGE_REPLY_BYTES_MAX;
+    is_longer_than(LARGE_REPLY_BYTES_MAX, out, start, remedy)
+}
+
+fn is_longer_than(bytes_max: usize, out: &mut Vec<u8>, start: usize, remedy: &str) -> bool {
+    let too_long = out.len() - start > bytes_max;
     if too_long {
         out.truncate(start);
-        encode::error(out, &format!("ERR the reply would be longer than {LARGE_REPLY_BYTES_MAX} bytes: {remedy}"));
+        encode::error(out, &format!("ERR the reply would be longer than {bytes_max} bytes: {remedy}"));
     }
     too_long
 }
