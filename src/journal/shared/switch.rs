@@ -15,8 +15,8 @@ use crate::journal::disk::FilesMut;
 use crate::journal::manifest::{MANIFEST, Manifest};
 use crate::journal::recovery;
 
-/// How often it is looked whether the journals are off, when the server ends meanwhile.
-const STOPPING_INTERVAL: Duration = Duration::from_millis(5);
+/// How often it is looked whether a client has done switching, when the server ends meanwhile.
+const SWITCHED_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Whether changes are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,8 @@ impl Journals {
 
     /// The right to switch; `None` while another client has it.
     pub fn switch(&self) -> Option<Switch<'_>> {
-        (!self.switching.swap(true, Ordering::AcqRel)).then_some(Switch(self))
+        // Made only if it is granted: dropping it gives the right back.
+        (!self.switching.swap(true, Ordering::AcqRel)).then(|| Switch(self))
     }
 
     /// Take possession of the directory, unless that is done already. Waits for the disk.
@@ -118,15 +119,20 @@ impl Journals {
         self.has_closed.notify_waiters();
     }
 
-    /// End all journals, if they are on: what has been recorded is written and synced, and the run is closed.
+    /// End all journals, if they are on: what has been recorded is written and synced, and the run is closed. Nobody
+    /// switches them afterwards.
     ///
     /// # Errors
     /// What the disk says.
     pub async fn close(&self) -> io::Result<()> {
-        // A client that has them switched off just now sees to all of that.
-        while self.is_stopping() {
-            tokio::time::sleep(STOPPING_INTERVAL).await;
-        }
+        // A client that switches them just now replaces the manifest itself.
+        let switch = loop {
+            match self.switch() {
+                Some(switch) => break switch,
+                None => tokio::time::sleep(SWITCHED_INTERVAL).await,
+            }
+        };
+        std::mem::forget(switch);
         if !self.is_on() {
             return Ok(());
         }
@@ -198,5 +204,39 @@ impl Switch<'_> {
         let closed = self.0.until_closed().await;
         self.0.set_state(State::Off);
         closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_the_right_to_switch_leaves_it_to_who_has_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journals = Journals::off(directory.path(), 1, 0);
+        let switch = journals.switch().expect("nobody has it");
+        for _ in 0..3 {
+            assert!(journals.switch().is_none());
+        }
+        drop(switch);
+        assert!(journals.switch().is_some());
+        assert!(journals.switch().is_some(), "it was given back at once");
+    }
+
+    #[test]
+    fn the_server_s_end_waits_for_who_switches_and_nobody_switches_after_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journals = Journals::off(directory.path(), 1, 0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let switch = journals.switch().expect("nobody has it");
+            let mut closing = std::pin::pin!(journals.close());
+            let ended = tokio::time::timeout(2 * SWITCHED_INTERVAL, &mut closing).await;
+            assert!(ended.is_err(), "a client is switching");
+            drop(switch);
+            closing.await.expect("they are off");
+        });
+        assert!(journals.switch().is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -254,4 +254,49 @@ fn a_kill_while_it_is_switched_loses_nothing_that_was_to_be_kept() {
     let cycle_count = std::env::var("TALLYRING_KILL_CYCLES").map_or(40, |count| count.parse().expect("a number"));
     let directory = tempfile::tempdir().expect("a directory");
     kill_while_switching(directory.path(), cycle_count);
+}
+
+/// Switch on and off and on while others do, and count in between, until that is to stop. Who is refused tries again.
+fn contend(mut conn: Conn, key: &str, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        for setting in ["yes", "no", "yes"] {
+            let reply = conn.ask(&format!("CONFIG SET appendonly {setting}"));
+            let refused =
+                "ERR CONFIG SET failed (possibly related to argument 'appendonly') - another client is changing it";
+            assert!(reply == ok() || reply == error(refused), "{reply:?}");
+            conn.exchange(wire(["INCR", key]).repeat(8).as_slice(), 8);
+        }
+    }
+}
+
+#[test]
+fn several_clients_that_switch_at_once_leave_a_journal_that_keeps_what_is_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for round in 0..4 {
+        let mut server = serve_in(directory.path(), 2, &["--appendfsync", "everysec"]);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let contending: Vec<_> = (0..3)
+            .map(|client| {
+                let (conn, is_over) = (server.connect(), is_over.clone());
+                thread::spawn(move || contend(conn, &format!("contended:{client}"), &is_over))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(400));
+        is_over.store(true, Ordering::Relaxed);
+        contending.into_iter().for_each(|thread| thread.join().expect("the replies are right"));
+
+        let mut conn = server.connect();
+        conn.expect("CONFIG SET appendonly yes", ok());
+        conn.expect("CONFIG SET appendfsync always", ok());
+        let counts: Vec<Reply> = (0..20).map(|index| conn.ask(&format!("INCR kept:{index}"))).collect();
+        assert_eq!(counts, vec![int(round + 1); 20]);
+        server.signal(Signal::KILL);
+        server.wait();
+        let server = serve_in(directory.path(), 1, &ALWAYS);
+        let mut conn = server.connect();
+        for index in 0..20 {
+            conn.expect(&format!("GET kept:{index}"), bulk((round + 1).to_string()));
+        }
+        kill(server);
+    }
 }
