@@ -142,6 +142,7 @@ impl Journals {
             }
             Err(failure) => Err(failure),
         };
+        let is_given_up = self.is_closing() || !self.is_on();
         match &outcome {
             Ok((bytes, journal_bytes)) => {
                 self.snapshot_bytes.store(*bytes, Ordering::Relaxed);
@@ -152,7 +153,7 @@ impl Journals {
                 tracing::info!("snapshot {number} is complete: {}", crate::config::ByteCount(*bytes));
             }
             Err(failure) => {
-                if self.is_closing() || !self.is_on() {
+                if is_given_up {
                     tracing::info!(
                         "snapshot {number} is given up ({failure}): the journal has all that it would have had"
                     );
@@ -165,7 +166,9 @@ impl Journals {
                 }
             }
         }
-        self.last_save_failed.store(outcome.is_err(), Ordering::Relaxed);
+        if outcome.is_ok() || !is_given_up {
+            self.last_save_failed.store(outcome.is_err(), Ordering::Relaxed);
+        }
         let duration_s = self.save_duration_s().unwrap_or(0);
         self.last_save_duration_s.store(duration_s as i64, Ordering::Relaxed);
         self.saving.store(0, Ordering::Release);

@@ -300,3 +300,20 @@ fn several_clients_that_switch_at_once_leave_a_journal_that_keeps_what_is_counte
         kill(server);
     }
 }
+
+#[test]
+fn a_snapshot_that_ends_with_the_journal_has_not_failed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = serve_in(directory.path(), 2, &[]);
+    let mut conn = server.connect();
+    for first in (0..200_000).step_by(500) {
+        let pairs: Vec<String> = (first..first + 500).map(|index| format!("key:{index} 1")).collect();
+        conn.expect(&format!("MSET {}", pairs.join(" ")), ok());
+    }
+    let given_up = |server: &Server| server.log().iter().any(|line| line.contains("is given up"));
+    // In one go, so that it has just begun.
+    let replies = conn.exchange(b"BGSAVE\r\nCONFIG SET appendonly no\r\n", 2);
+    assert_eq!(replies, [simple("Background saving started"), ok()]);
+    assert!(given_up(&server), "{:?}", server.log());
+    assert!(persistence(&mut conn, "rdb_last_bgsave_status:ok"));
+}
