@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::accept::{self, Listener};
 use crate::buffers::Buffers;
-use crate::config::Config;
+use crate::config::{AppendFsync, Config};
 use crate::connection;
 use crate::counters::Counters;
 use crate::host::Host;
@@ -215,7 +215,9 @@ fn open_journals(shared: &Shared) -> Result<Journals, StartError> {
     if config.recover {
         info!("--recover: everything in {} is read once before it is loaded", config.dir.display());
     }
-    let opened = Journals::open(&config.dir, config.threads, shared.random(), config.recover, now_s);
+    // With `always` nothing could be acknowledged meanwhile, and a journal that cannot be written ends the server.
+    let waits_for_room = config.appendfsync != AppendFsync::Always;
+    let opened = Journals::open(&config.dir, config.threads, shared.random(), config.recover, waits_for_room, now_s);
     let journals = opened.map_err(|error| data_error(config, error))?;
     journals.losses.iter().for_each(|loss| warn!("{}: {loss}", config.dir.display()));
     Ok(journals)

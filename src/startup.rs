@@ -20,6 +20,7 @@ pub use memory::{MemoryPlan, Part};
 
 use crate::config::{ByteCount, Config};
 use crate::host::Host;
+use crate::journal::disk::is_full;
 use crate::journal::recovery::RecoveryError;
 use crate::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFER_COUNT_MAX, FIXED_BUFFER_COUNT_MIN};
 
@@ -212,7 +213,7 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The data directory cannot be made, read or written.
-    #[error("the data directory {} cannot be used: {error}. Let this user write it, or choose another --dir; with --appendonly no the counters live in memory only", path.display())]
+    #[error("the data directory {} cannot be used: {error}. {}, or choose another --dir; with --appendonly no the counters live in memory only", path.display(), directory_remedy(error))]
     DataDirectory {
         /// The directory.
         path: PathBuf,
@@ -245,6 +246,11 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+/// What to do about a directory that cannot be used.
+pub fn directory_remedy(error: &io::Error) -> &'static str {
+    if is_full(error) { "Make room on that disk" } else { "Let this user write it" }
 }
 
 /// What to do about data that cannot be used as they are.

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -108,22 +109,42 @@ pub async fn write_pieces_at<F: DiskFile>(
     (Ok(()), bytes)
 }
 
-/// A directory of this machine.
+/// Whether an error is for want of room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A directory of this machine. While its lock is held nothing is made, renamed or removed in another one that has come to
+/// stand at its path.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// What this process has locked there, as long as it does.
+    locked: Arc<Mutex<Weak<fs::File>>>,
 }
 
 /// Keeps others from using a directory for as long as it lives.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: fs::File,
+    _file: Arc<fs::File>,
+}
+
+/// The directory at a path is not the one any more whose lock is held, or its lock file is gone: others may use it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the data directory was removed or replaced")]
+pub struct Displaced;
+
+impl Displaced {
+    /// Whether an error says so.
+    pub fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Displaced>())
+    }
 }
 
 impl Directory {
     /// The directory at a path, which need not exist yet.
     pub fn new(path: &Path) -> Directory {
-        Directory { path: path.to_owned() }
+        Directory { path: path.to_owned(), locked: Arc::default() }
     }
 
     /// Where it is.
@@ -136,10 +157,36 @@ impl Directory {
         self.create()?;
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(DirectoryLock { _file: file })),
+            Ok(()) => {
+                let file = Arc::new(file);
+                *self.locked.lock().expect("no thread panics and goes on") = Arc::downgrade(&file);
+                // Somebody may have removed it before it was locked.
+                self.check_locked()?;
+                Ok(Some(DirectoryLock { _file: file }))
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Look whether the lock that is held is still that of the directory at the path. Where none is held all is well.
+    ///
+    /// # Errors
+    /// It is not ([`Displaced`]), or the system does not say.
+    pub fn check_locked(&self) -> io::Result<()> {
+        let Some(file) = self.locked.lock().expect("no thread panics and goes on").upgrade() else { return Ok(()) };
+        let own = rustix::fs::fstat(&*file)?;
+        match rustix::fs::stat(self.path.join(LOCK)) {
+            Ok(there) if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino) => Ok(()),
+            Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Err(io::Error::other(Displaced)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Bytes that may still be written there; `None` where the file system does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let room = rustix::fs::statvfs(&self.path).ok().filter(|room| room.f_blocks > 0)?;
+        Some(room.f_bavail.saturating_mul(room.f_frsize))
     }
 
     /// The process that holds the lock, as far as it can be seen from here (proc_locks(5)): asking for the lock, even for a
@@ -198,17 +245,20 @@ impl Files for Directory {
 
 impl FilesMut for Directory {
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.check_locked()?;
         let mut file = fs::File::create(self.path.join(name))?;
         file.write_all(bytes)?;
         file.sync_all()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_locked()?;
         fs::rename(self.path.join(from), self.path.join(to))?;
         self.sync_names_now()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_locked()?;
         fs::remove_file(self.path.join(name))
     }
 }
@@ -256,6 +306,7 @@ impl Disk for Directory {
     type File = OpenFile;
 
     async fn create(&self, name: &str, synchronous: bool) -> io::Result<OpenFile> {
+        self.check_locked()?;
         let flags = if synchronous { OFlags::DSYNC } else { OFlags::empty() };
         let mut options = fs::OpenOptions::new();
         options.create(true).truncate(true).write(true).custom_flags(flags.bits() as i32);
@@ -269,10 +320,12 @@ impl Disk for Directory {
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_locked()?;
         tokio_uring::fs::rename(self.path.join(from), self.path.join(to)).await
     }
 
     async fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_locked()?;
         tokio_uring::fs::remove_file(self.path.join(name)).await
     }
 
@@ -305,6 +358,35 @@ impl DiskFile for OpenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_changed_in_a_directory_that_has_taken_the_place_of_the_locked_one() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let (path, aside) = (parent.path().join("data"), parent.path().join("aside"));
+        let directory = Directory::new(&path);
+        FilesMut::write(&Directory::new(parent.path()), "any", b"").expect("nobody has locked it");
+        let lock = directory.lock().expect("it is made").expect("nobody has it");
+        FilesMut::write(&directory, "manifest", b"own").expect("it is its own");
+        let is_displaced = || {
+            [directory.check_locked(), FilesMut::remove(&directory, "manifest")]
+                .map(|done| done.is_err_and(|error| Displaced::is_in(&error)))
+        };
+
+        fs::rename(&path, &aside).expect("it is there");
+        assert_eq!(is_displaced(), [true; 2], "removed");
+        let other = Directory::new(&path);
+        let other_lock = other.lock().expect("it is made").expect("nobody has it");
+        FilesMut::write(&other, "manifest", b"other").expect("it is its own");
+        assert_eq!(is_displaced(), [true; 2], "replaced");
+        assert_eq!(fs::read(path.join("manifest")).expect("it is there"), b"other");
+        fs::remove_file(path.join(LOCK)).expect("it is there");
+        assert!(other.check_locked().is_err(), "its lock keeps nobody out");
+
+        drop((lock, other_lock));
+        let lock = directory.lock().expect("it is made anew").expect("nobody has it");
+        FilesMut::remove(&directory, "manifest").expect("it is its own");
+        drop(lock);
+    }
 
     #[test]
     fn what_is_long_or_comes_after_a_slow_write_goes_through_the_ring() {

@@ -2,6 +2,7 @@
 //!
 //! Journals can be off: then nothing is recorded, and what the directory has is as it was when they were switched off.
 
+mod room;
 mod save;
 mod switch;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
 use tokio::sync::Notify;
 
 use super::cut::Progress;
-use super::disk::{Directory, DirectoryLock, FilesMut};
+use super::disk::{Directory, DirectoryLock, FilesMut, is_full};
 use super::manifest::{Manifest, Run, parse_segment_name, parse_snapshot_name};
 use super::recovery::{self, Examined, Loss, RecoveryError};
 
@@ -61,9 +62,11 @@ pub struct Journals {
     pub journal_bytes: AtomicU64,
     /// Bytes of the last snapshot.
     pub snapshot_bytes: AtomicU64,
-    /// Shards whose journal cannot be written.
+    /// Shards whose journal cannot be written, and one more while the run could not begin.
     failing_count: AtomicUsize,
     failure: Mutex<String>,
+    /// The run that is to begin as soon as there is room for it in the manifest.
+    unbegun: Mutex<Option<Unbegun>>,
     save: Mutex<Save>,
     /// The snapshot under way, or 0.
     saving: AtomicU64,
@@ -85,6 +88,14 @@ pub struct Journals {
     lock: Mutex<Option<DirectoryLock>>,
 }
 
+/// What begins a run.
+#[derive(Debug)]
+struct Unbegun {
+    manifest: Manifest,
+    /// Files that count no more then.
+    stale: Vec<String>,
+}
+
 /// A run: its number, and what its frames are marked with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunMark {
@@ -95,7 +106,8 @@ pub struct RunMark {
 }
 
 impl Journals {
-    /// Take possession of a directory and find out what is in it. `now_s` is when, Unix seconds.
+    /// Take possession of a directory and find out what is in it. `now_s` is when, Unix seconds. Where the disk is full and
+    /// that may be waited for, writing fails ([`Journals::is_failing`]) until there is room ([`Journals::ready`]).
     ///
     /// # Errors
     /// The directory cannot be used, or what is in it.
@@ -104,6 +116,7 @@ impl Journals {
         shard_count: usize,
         run_id: u64,
         recover: bool,
+        waits_for_room: bool,
         now_s: i64,
     ) -> Result<Journals, OpenError> {
         let mut journals = Journals::off(path, shard_count, now_s);
@@ -111,10 +124,22 @@ impl Journals {
         let run = RunMark { number: examined.next_run, id: run_id };
         let mut manifest = examined.manifest.clone();
         manifest.runs.push(Run::begin(run.number, run.id, shard_count));
-        // From here on the run before is closed: what was cut stays cut.
-        recovery::replace_manifest(&journals.directory, &manifest)?;
-        for name in &examined.stale {
-            FilesMut::remove(&journals.directory, name)?;
+        // What was not completed of a snapshot may have filled the disk. No manifest names it.
+        let (unfinished, stale): (Vec<_>, Vec<_>) =
+            examined.stale.into_iter().partition(|name| parse_snapshot_name(name).is_some());
+        remove_all(&journals.directory, &unfinished)?;
+        let unbegun = Unbegun { manifest, stale };
+        match unbegun.begin(&journals.directory) {
+            Ok(()) => {}
+            Err(error) if waits_for_room && is_full(&error) => {
+                tracing::warn!(
+                    "the journal cannot be written ({}: {error}): commands that write are refused until it can. Make room",
+                    path.display()
+                );
+                journals.fail(&error);
+                journals.unbegun = Mutex::new(Some(unbegun));
+            }
+            Err(error) => return Err(error.into()),
         }
         let bytes = |of_kind: fn(&str) -> bool| AtomicU64::new(journals.directory.bytes(of_kind));
         journals.journal_bytes = bytes(|name| parse_segment_name(name).is_some());
@@ -144,6 +169,7 @@ impl Journals {
             snapshot_bytes: AtomicU64::new(0),
             failing_count: AtomicUsize::new(0),
             failure: Mutex::default(),
+            unbegun: Mutex::default(),
             save: Mutex::new(Save::from_number(1)),
             saving: AtomicU64::new(0),
             saved: AtomicU64::new(0),
@@ -206,6 +232,18 @@ impl Journals {
     pub fn heal(&self) -> bool {
         self.failing_count.fetch_sub(1, Ordering::Relaxed) == 1
     }
+}
+
+impl Unbegun {
+    /// From then on the run before is closed: what was cut stays cut.
+    fn begin(&self, directory: &Directory) -> io::Result<()> {
+        recovery::replace_manifest(directory, &self.manifest)?;
+        remove_all(directory, &self.stale)
+    }
+}
+
+fn remove_all(directory: &Directory, names: &[String]) -> io::Result<()> {
+    names.iter().try_for_each(|name| FilesMut::remove(directory, name))
 }
 
 /// Keep all others out of a directory, and find out what is in it.

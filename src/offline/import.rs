@@ -25,7 +25,7 @@ use super::{counted, now_ms, share, with_progress};
 use crate::bench::units::grouped;
 use crate::counters::{Counters, cursor_slot};
 use crate::host::Host;
-use crate::journal::disk::{Directory, Disk, FilesMut};
+use crate::journal::disk::{Directory, Disk, FilesMut, is_full};
 use crate::journal::frame::FileHead;
 use crate::journal::manifest::{Manifest, Snapshot};
 use crate::journal::recovery::{self, Examined, RecoveryError};
@@ -56,7 +56,7 @@ pub struct Import {
 /// # Errors
 /// The directory is in use, or a file is damaged or nothing that a Redis has written.
 pub fn run(import: &Import) -> Result<(), StartError> {
-    let unusable = |error: io::Error| StartError::DataDirectory { path: import.directory.clone(), error };
+    let unusable = |error: io::Error| unusable(&import.directory, &error);
     let mut sources = Vec::new();
     for path in &import.files {
         sources.extend(sources::find(path).map_err(|error| StartError::Stopped {
@@ -80,11 +80,21 @@ pub fn run(import: &Import) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Why the directory cannot be used. An import has no other place for the counters.
+fn unusable(path: &Path, error: &io::Error) -> StartError {
+    let problem = format!("the data directory {} cannot be used: {error}", path.display());
+    let remedy = match is_full(error) {
+        true => "Make room on that disk, or name another --dir",
+        false => "Let this user write it, or name another --dir",
+    };
+    StartError::Stopped { problem, remedy }
+}
+
 /// What the directory was found to be, if it holds no counters.
 fn unused(directory: &Directory, path: &Path) -> Result<Examined, StartError> {
     match recovery::examine(directory, false) {
         Ok(examined) if examined.manifest.snapshot.is_none() && examined.manifest.runs.is_empty() => Ok(examined),
-        Err(RecoveryError::Io { error, .. }) => Err(StartError::DataDirectory { path: path.to_owned(), error }),
+        Err(RecoveryError::Io { error, .. }) => Err(unusable(path, &error)),
         _ => Err(StartError::Stopped {
             problem: format!("the directory {} holds counters already", path.display()),
             remedy: "Name another --dir; to add to the counters of a running server, import into a new directory, and pipe `tallyring export` of it into redis-cli --pipe",

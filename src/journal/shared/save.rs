@@ -41,6 +41,11 @@ impl Save {
     pub(super) fn from_number(next_number: u64) -> Save {
         Save { next_number, ..Save::default() }
     }
+
+    /// The next one has this number, or a higher one.
+    pub(super) fn grow_to(&mut self, next_number: u64) {
+        self.next_number = self.next_number.max(next_number);
+    }
 }
 
 impl Journals {
@@ -182,6 +187,8 @@ impl Journals {
         let mark = self.run();
         let run = Run { number: mark.number, id: mark.id, from: from.clone(), to: None };
         commit_manifest(&self.directory, &Manifest { snapshot, runs: vec![run] }).await?;
+        // The run has begun with it.
+        self.end_waiting();
         let superseded = |name: &String| match (parse_segment_name(name), parse_snapshot_name(name)) {
             (Some((run, shard, first)), _) => {
                 run < mark.number || (run == mark.number && from.get(shard).is_some_and(|from| first < *from))
@@ -196,7 +203,7 @@ impl Journals {
         Ok(())
     }
 
-    fn lock_save(&self) -> MutexGuard<'_, Save> {
+    pub(super) fn lock_save(&self) -> MutexGuard<'_, Save> {
         self.save.lock().expect("no thread panics and goes on")
     }
 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::save::Save;
-use super::{Journals, OpenError, RunMark, possess};
-use crate::journal::disk::FilesMut;
+use super::{Journals, OpenError, RunMark, possess, remove_all};
+use crate::journal::disk::Displaced;
 use crate::journal::manifest::{MANIFEST, Manifest};
 use crate::journal::recovery;
 
@@ -89,14 +88,18 @@ impl Journals {
         (!self.switching.swap(true, Ordering::AcqRel)).then(|| Switch(self))
     }
 
-    /// Take possession of the directory, unless that is done already. Waits for the disk.
+    /// Take possession of the directory, unless that is done already and it is still the same. Waits for the disk.
     ///
     /// # Errors
     /// It cannot be used, or has what would be lost.
     pub fn take_directory(&self) -> Result<(), SwitchError> {
         let mut lock = self.lock.lock().expect("no thread panics and goes on");
         if lock.is_some() {
-            return Ok(());
+            match self.directory.check_locked() {
+                Ok(()) => return Ok(()),
+                Err(error) if Displaced::is_in(&error) => *lock = None,
+                Err(error) => return Err(OpenError::Io(error).into()),
+            }
         }
         let (own_lock, examined) = possess(&self.directory, false)?;
         if examined.manifest.snapshot.is_some() || !examined.manifest.runs.is_empty() {
@@ -104,11 +107,12 @@ impl Journals {
         }
         // What is written counts only with a manifest that says so, and this one names nothing.
         recovery::replace_manifest(&self.directory, &examined.manifest).map_err(OpenError::Io)?;
-        for name in &examined.stale {
-            FilesMut::remove(&self.directory, name).map_err(OpenError::Io)?;
-        }
-        *self.save.lock().expect("no thread panics and goes on") = Save::from_number(examined.next_snapshot);
-        self.run.lock().expect("no thread panics and goes on").number = examined.next_run - 1;
+        remove_all(&self.directory, &examined.stale).map_err(OpenError::Io)?;
+        // The numbers of this process grow, also where it has had another directory before.
+        self.lock_save().grow_to(examined.next_snapshot);
+        let mut run = self.run.lock().expect("no thread panics and goes on");
+        run.number = run.number.max(examined.next_run - 1);
+        drop(run);
         *lock = Some(own_lock);
         Ok(())
     }
@@ -202,6 +206,7 @@ impl Switch<'_> {
     /// What the disk says: something of what was recorded may be missing there.
     pub async fn until_off(&self) -> io::Result<()> {
         let closed = self.0.until_closed().await;
+        self.0.end_waiting();
         self.0.set_state(State::Off);
         closed
     }

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::part::SnapshotPart;
 use crate::config::AppendFsync;
 use crate::journal::changes::{Filled, Recorder, Taken};
-use crate::journal::disk::Directory;
+use crate::journal::disk::{Directory, Displaced};
 use crate::journal::frame::FileHead;
 use crate::journal::shared::{Closed, Journals};
 use crate::journal::writer::Writer;
@@ -44,6 +44,8 @@ pub(super) struct Keeper<'a> {
     pub(super) part: Option<SnapshotPart>,
     /// The last snapshot that is known to be complete.
     pub(super) saved: u64,
+    /// Nothing may be written: the directory is another one, or the run could not begin.
+    barred: bool,
     /// Commands that write are refused on account of this shard.
     failing: bool,
     /// A frame has not been written, and will not be.
@@ -63,6 +65,7 @@ impl<'a> Keeper<'a> {
             begun_change_count: 0,
             part: None,
             saved: journals.saved(),
+            barred: journals.is_unbegun(),
             failing: false,
             gave_up: false,
         }
@@ -78,6 +81,7 @@ impl<'a> Keeper<'a> {
             };
             if ticked {
                 next_tick = tokio::time::Instant::now() + until_tick();
+                self.check_ready();
             }
             if self.policy() == AppendFsync::Always {
                 self.gather().await;
@@ -198,8 +202,12 @@ impl<'a> Keeper<'a> {
     async fn write(&mut self, filled: &mut Filled) -> bool {
         loop {
             let always = self.policy() == AppendFsync::Always;
-            let writing = self.writer.write(filled, always);
-            let written = if always { timed(&self.shard, writing).await } else { writing.await };
+            let ready = if self.barred { self.journals.ready() } else { Ok(()) };
+            let written = match ready {
+                Err(error) => Err(error),
+                Ok(()) if always => timed(&self.shard, self.writer.write(filled, true)).await,
+                Ok(()) => self.writer.write(filled, false).await,
+            };
             let Err(error) = written else { break };
             if always {
                 self.stop(&error);
@@ -216,8 +224,24 @@ impl<'a> Keeper<'a> {
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
+        self.barred = false;
         self.note_success();
         true
+    }
+
+    /// Find out early that nothing can be written, and that it can again.
+    fn check_ready(&mut self) {
+        match self.journals.ready() {
+            Ok(()) if !self.barred => {}
+            Ok(()) => {
+                self.barred = false;
+                self.note_success();
+            }
+            Err(error) => {
+                self.barred = true;
+                self.judge(Err(error));
+            }
+        }
     }
 
     /// Have what was written on the disk; false when the disk has failed.
@@ -255,9 +279,14 @@ impl<'a> Keeper<'a> {
     fn note_failure(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.failing, true) && self.journals.fail(error) {
             let path = self.journals.directory.path().display();
-            warn!(
-                "the journal cannot be written ({path}: {error}): commands that write are refused until it can. Make room, or see to the disk"
-            );
+            match Displaced::is_in(error) {
+                true => error!(
+                    "the journal cannot be written ({path}: {error}): commands that write are refused until it can. Bring the directory back; or have all counters written into a new one: CONFIG SET appendonly no, then yes"
+                ),
+                false => warn!(
+                    "the journal cannot be written ({path}: {error}): commands that write are refused until it can. Make room, or see to the disk"
+                ),
+            }
         }
     }
 
@@ -274,8 +303,12 @@ impl<'a> Keeper<'a> {
     /// Under `always` nobody is told what is not on the disk: so nobody is told anything any more.
     fn stop(&self, error: &io::Error) -> ! {
         let path = self.journals.directory.path().display();
+        let remedy = match Displaced::is_in(error) {
+            true => "Bring the directory back and start again: what was acknowledged is there and nowhere else",
+            false => "Make room, or see to the disk, and start again: what was acknowledged is there",
+        };
         error!(
-            "the journal cannot be written ({path}: {error}), and with appendfsync always nothing may be acknowledged without it: stopping. Make room, or see to the disk, and start again: what was acknowledged is there"
+            "the journal cannot be written ({path}: {error}), and with appendfsync always nothing may be acknowledged without it: stopping. {remedy}"
         );
         std::process::exit(1);
     }

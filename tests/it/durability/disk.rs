@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Signal, geteuid};
 
 use super::serve_in;
-use crate::support::{Finished, PROCESS_LIMIT, REPLY_LIMIT, binary, bulk, int, ok, run, within};
+use crate::support::{Finished, PROCESS_LIMIT, REPLY_LIMIT, array, binary, bulk, error, int, ok, run, simple, within};
 
 /// Run the server until it refuses to start; answers what it says.
 #[track_caller]
@@ -154,4 +154,69 @@ fn what_is_whole_of_a_snapshot_and_of_a_closed_run_is_left_when_that_is_asked_fo
     let server = serve_in(directory, 1, &[]);
     server.connect().expect("DBSIZE", int(left_count));
     server.connect().expect("INCR behind", int(6));
+}
+
+#[test]
+fn a_directory_that_was_removed_is_noticed_and_no_other_is_touched() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let directory = parent.path().join("data");
+    let first = serve_in(&directory, 2, &[]);
+    let mut conn = first.connect();
+    conn.expect("SET first 1", ok());
+    fs::remove_dir_all(&directory).expect("it is there");
+    // Another server begins there, before the first one has noticed or after that.
+    let mut second = serve_in(&directory, 2, &["--appendfsync", "always"]);
+    let mut other = second.connect();
+    let refusal = "MISCONF Errors writing to the AOF file: the data directory was removed or replaced";
+    within(REPLY_LIMIT, "writes are refused", || conn.ask("INCR first") == error(refusal));
+    other.expect("SET second 2", ok());
+    other.expect("SAVE", ok());
+    other.expect("INCR second", int(3));
+    conn.expect("BGSAVE", simple("Background saving started"));
+    conn.expect("CONFIG SET appendonly no", ok());
+    let refused = conn.ask("CONFIG SET appendonly yes").text();
+    assert!(refused.ends_with("another server uses it"), "{refused}");
+    let errors =
+        first.log().iter().filter(|line| line.contains("was removed or replaced): commands that write")).count();
+    assert_eq!(errors, 1, "{:?}", first.log());
+    other.expect("INCR second", int(4));
+    second.signal(Signal::KILL);
+    second.wait();
+    let second = serve_in(&directory, 1, &[]);
+    second.connect().expect("GET second", bulk("4"));
+    second.connect().expect("DBSIZE", int(1));
+    drop(second);
+
+    // What nobody uses is taken, with all counters.
+    fs::remove_dir_all(&directory).expect("it is there");
+    conn.expect("INCR again", int(1));
+    conn.expect("CONFIG SET appendonly yes", ok());
+    conn.expect("CONFIG SET appendfsync always", ok());
+    conn.expect("INCR again", int(2));
+    let first_value = conn.ask("GET first");
+    drop(first);
+    let server = serve_in(&directory, 1, &[]);
+    server.connect().expect("MGET first again", array([first_value, bulk("2")]));
+}
+
+#[test]
+fn a_directory_that_is_brought_back_is_written_again() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let (directory, aside) = (parent.path().join("data"), parent.path().join("aside"));
+    let server = serve_in(&directory, 2, &[]);
+    let mut conn = server.connect();
+    fs::rename(&directory, &aside).expect("it is there");
+    within(REPLY_LIMIT, "writes are refused", || conn.ask("INCR key").is_error());
+    fs::rename(&aside, &directory).expect("it is there");
+    within(REPLY_LIMIT, "writes are taken", || !conn.ask("INCR key").is_error());
+    conn.expect("CONFIG SET appendfsync always", ok());
+    let value = conn.ask("INCR key").as_int();
+    drop(server);
+    let mut server = serve_in(&directory, 1, &["--appendfsync", "always"]);
+    server.connect().expect("GET key", bulk(value.to_string()));
+
+    // Under `always` it ends the server, also when nobody counts.
+    fs::remove_dir_all(&directory).expect("it is there");
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(server.log().iter().any(|line| line.contains("was removed or replaced), and")), "{:?}", server.log());
 }

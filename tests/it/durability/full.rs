@@ -9,7 +9,9 @@ use std::time::Duration;
 use rustix::process::{Signal, geteuid};
 
 use super::serve_in;
-use crate::support::{Conn, Reply, bulk, error, int, ok, simple, within};
+use crate::support::{
+    Conn, PROCESS_LIMIT, Reply, array, binary, bulk, error, int, ok, run, serve_command, simple, within,
+};
 
 const REFUSAL: &str = "MISCONF Errors writing to the AOF file: No space left on device";
 
@@ -112,7 +114,7 @@ fn a_full_disk_refuses_writes_and_heals_by_itself() {
     let server = serve_in(&directory, 1, &[]);
     let mut conn = server.connect();
     conn.expect("DBSIZE", counter_count);
-    conn.expect("MGET first healed", crate::support::array([bulk("2"), bulk("1")]));
+    conn.expect("MGET first healed", array([bulk("2"), bulk("1")]));
     conn.expect(&format!("GET {}", key(acknowledged - 1)), bulk("1"));
 }
 
@@ -144,4 +146,62 @@ fn a_full_disk_can_be_done_without() {
     conn.expect("DBSIZE", counter_count);
     conn.expect("GET without", bulk("4"));
     conn.expect("BGSAVE", simple("Background saving started"));
+}
+
+#[test]
+fn a_server_starts_on_a_full_disk_and_writes_once_there_is_room() {
+    let Some(disk) = SmallDisk::mount_or_skip(16) else { return };
+    let (directory, ballast) = (disk.path().join("data"), disk.path().join("ballast"));
+    let mut server = serve_in(&directory, 2, &[]);
+    let mut conn = server.connect();
+    (0..100).for_each(|index| conn.expect(&format!("SET key:{index} {index}"), ok()));
+    conn.expect("SAVE", ok());
+    conn.expect("INCR key:99", int(100));
+    server.signal(Signal::TERM);
+    server.wait();
+    // The rest of a snapshot that has filled the disk is not in the way.
+    fs::write(directory.join("snapshot-000009-000"), vec![1; 1 << 20]).expect("there is room");
+    fill_up(&ballast);
+    drop(serve_in(&directory, 1, &[]));
+    fill_up(&ballast);
+
+    // Under `always` nothing could be acknowledged.
+    let path = directory.to_str().expect("a path of text");
+    let command = serve_command(&binary(), 1, &["--dir", path, "--buffers", "16", "--appendfsync", "always"]);
+    let refused = run(command, b"", PROCESS_LIMIT);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("No space left on device (os error 28). Make room on that disk"),
+        "{}",
+        refused.stderr
+    );
+
+    // Or without the disk.
+    let server = serve_in(&directory, 2, &[]);
+    let mut conn = server.connect();
+    conn.expect("INCR key:1", error(REFUSAL));
+    conn.expect("CONFIG SET appendonly no", ok());
+    conn.expect("INCR key:1", int(2));
+    drop(server);
+
+    let mut server = serve_in(&directory, 2, &[]);
+    let mut conn = server.connect();
+    conn.expect("INCR key:1", error(REFUSAL));
+    conn.expect("DBSIZE", int(100));
+    conn.expect("MGET key:1 key:99", array([bulk("1"), bulk("100")]));
+    assert!(conn.ask("INFO persistence").text().contains("aof_last_write_status:err"));
+    fs::remove_file(&ballast).expect("it was there");
+    within(Duration::from_secs(10), "it heals", || conn.ask("INCR key:1") == int(2));
+    conn.expect("CONFIG SET appendfsync always", ok());
+    conn.expect("INCR key:1", int(3));
+    server.signal(Signal::KILL);
+    server.wait();
+    let server = serve_in(&directory, 1, &[]);
+    server.connect().expect("MGET key:1 key:99", array([bulk("3"), bulk("100")]));
+}
+
+/// Write until there is no room for another page.
+fn fill_up(ballast: &Path) {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(ballast).expect("a file");
+    while file.write(&[1; 4_096]).is_ok_and(|count| count > 0) {}
 }
