@@ -166,6 +166,9 @@ pub const JOURNAL_AHEAD_FRAME_BYTES_MAX: usize = JOURNAL_AHEAD_BYTES / 16;
 /// Bytes of one part of a snapshot, which is written as a frame.
 pub const SNAPSHOT_PART_BYTES_MAX: usize = 128 * 1_024;
 
+/// While a snapshot is taken so much of the disk is left to the journal of each shard.
+pub const SNAPSHOT_RESERVE_BYTES: u64 = JOURNAL_BUFFER_BYTES as u64;
+
 /// What the changes of one transaction take in the journal. The shortest pair in a queue that makes the longest record is
 /// one of `MINCRBY`: 14 bytes for a key of one byte, whose record has 20 with its expiry.
 pub const TRANSACTION_RECORD_BYTES_MAX: usize = QUEUE_BYTES_MAX / 14 * 20 + 4 * 1_024;

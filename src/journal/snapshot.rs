@@ -44,6 +44,11 @@ impl Part {
         self.put_count == 0
     }
 
+    /// What it takes in the file.
+    pub fn bytes(&self) -> u64 {
+        self.end as u64
+    }
+
     /// It should be written.
     pub fn is_full(&self) -> bool {
         self.end + RECORD_BYTES_MAX > self.bytes.len()

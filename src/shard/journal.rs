@@ -4,6 +4,7 @@
 //! something is in it, and replies wait until it is safe; under `everysec` and `no` once a second, or when it is nearly
 //! full. A frame is never ended while a transaction holds the shard, so a transaction's changes stand in one frame.
 
+mod automatic;
 mod keeper;
 mod part;
 

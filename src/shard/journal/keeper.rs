@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info, warn};
 
+use super::automatic::Automatic;
 use super::part::SnapshotPart;
 use crate::config::AppendFsync;
 use crate::journal::changes::{Filled, Recorder, Taken};
@@ -44,6 +45,8 @@ pub(super) struct Keeper<'a> {
     pub(super) part: Option<SnapshotPart>,
     /// The last snapshot that is known to be complete.
     pub(super) saved: u64,
+    /// When this shard has one taken by itself.
+    pub(super) automatic: Automatic,
     /// Nothing may be written: the directory is another one, or the run could not begin.
     barred: bool,
     /// Commands that write are refused on account of this shard.
@@ -65,6 +68,7 @@ impl<'a> Keeper<'a> {
             begun_change_count: 0,
             part: None,
             saved: journals.saved(),
+            automatic: Automatic::default(),
             barred: journals.is_unbegun(),
             failing: false,
             gave_up: false,

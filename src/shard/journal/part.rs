@@ -4,7 +4,9 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::warn;
 
 use super::keeper::Keeper;
 use crate::journal::frame::FileHead;
@@ -44,12 +46,15 @@ impl Keeper<'_> {
             self.saved = self.journals.saved();
             self.shard.journal.saved_change_count.set(self.begun_change_count);
             self.writer.set_found();
+            self.automatic.note_complete();
             self.note_success();
             self.tell_synced();
         }
-        if ticked && (self.writer.is_lost() || self.shard.index == 0 && self.is_save_due()) {
+        if ticked && self.writer.is_lost() {
             // Another one may be under way.
             let _ = self.journals.begin_save();
+        } else if ticked && self.shard.index == 0 && self.is_save_due() {
+            self.begin_due_save();
         }
         let number = self.journals.saving();
         if number > self.begun && !self.journals.is_closing() {
@@ -86,6 +91,27 @@ impl Keeper<'_> {
             self.part = None;
             let end = SnapshotEnd { from, bytes, journal_bytes: self.writer.bytes() };
             self.journals.end_part(self.shard.index, Ok(end), unix_s()).await;
+        }
+    }
+
+    /// Begin the snapshot that is due, unless it is known to fail.
+    fn begin_due_save(&mut self) {
+        let journals = self.journals;
+        let now = Instant::now();
+        if journals.saving() != 0 || !self.automatic.is_time(now) {
+            return;
+        }
+        // About as much as the last one took; whether it is more the scan sees.
+        if let Err(error) = journals.check_snapshot_room(journals.snapshot_bytes.load(Ordering::Relaxed)) {
+            if self.automatic.note_refused() {
+                journals.set_save_refused();
+                warn!(
+                    "a snapshot is due and cannot be taken in {}: {error}; the journal grows until then",
+                    journals.directory.path().display()
+                );
+            }
+        } else if journals.begin_save().is_some() {
+            self.automatic.note_begun(now);
         }
     }
 
@@ -138,6 +164,7 @@ impl Shard {
                 let put = &mut |key: &[u8], entry| part.put(key, entry);
                 cursor = self.counters.borrow().scan(cursor, SNAPSHOT_STEP_COUNT, now_ms, put);
                 if part.is_full() || (cursor == 0 && !part.is_empty()) {
+                    journals.check_snapshot_room(part.bytes())?;
                     writer.write(&mut part).await?;
                 }
                 if cursor == 0 {

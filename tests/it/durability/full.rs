@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
 
@@ -204,4 +204,55 @@ fn a_server_starts_on_a_full_disk_and_writes_once_there_is_room() {
 fn fill_up(ballast: &Path) {
     let mut file = fs::OpenOptions::new().append(true).create(true).open(ballast).expect("a file");
     while file.write(&[1; 4_096]).is_ok_and(|count| count > 0) {}
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_leaves_the_journal_its_room() {
+    let Some(disk) = SmallDisk::mount_or_skip(24) else { return };
+    let (directory, ballast) = (disk.path().join("data"), disk.path().join("ballast"));
+    let args = ["--appendfsync", "always", "--auto-aof-rewrite-min-size", "1kb", "--auto-aof-rewrite-percentage", "0"];
+    let mut server = serve_in(&directory, 1, &args);
+    let mut conn = server.connect();
+    let key_count = 30_000;
+    for first in (0..key_count).step_by(500) {
+        let pairs: Vec<String> = (first..first + 500).map(|index| format!("{} {index}", key(index))).collect();
+        conn.expect(&format!("MSET {}", pairs.join(" ")), ok());
+    }
+    conn.expect("SAVE", ok());
+    // Room for the snapshot alone, or for the journal alone.
+    fs::write(&ballast, vec![1; 8 << 20]).expect("there is room");
+    let free_bytes = || {
+        let room = rustix::fs::statvfs(disk.path()).expect("it is mounted");
+        room.f_bavail * room.f_frsize
+    };
+    assert!((7 << 20..11 << 20).contains(&free_bytes()), "{}", free_bytes());
+    let count = |conn: &mut Conn| {
+        let requests: String = (0..500).map(|index| format!("INCR {}\r\n", key(index))).collect();
+        conn.exchange(requests.as_bytes(), 500).iter().for_each(|reply| assert!(!reply.is_error(), "{reply:?}"));
+    };
+    for _ in 0..4 {
+        count(&mut conn);
+    }
+    conn.expect("CONFIG SET auto-aof-rewrite-percentage 1", ok());
+    let log_has = |text: &str| server.log().iter().filter(|line| line.contains(text)).count();
+    within(Duration::from_secs(5), "the log says so", || log_has("a snapshot is due and cannot be taken") > 0);
+    assert!(conn.ask("INFO persistence").text().contains("rdb_last_bgsave_status:err"));
+    let before_bytes = free_bytes();
+    let until = Instant::now() + Duration::from_millis(2_200);
+    within(Duration::from_secs(5), "two more ticks have passed", || {
+        assert!(free_bytes() > before_bytes - (1 << 20), "nothing of it is written");
+        Instant::now() > until
+    });
+    // One that is asked for is tried, and gives up before the journal's room is used up.
+    assert!(conn.ask("SAVE").is_error());
+    assert!(log_has("Make room. The journal goes on without it") == 1, "{:?}", server.log());
+    count(&mut conn);
+    assert_eq!(log_has("a snapshot is due and cannot be taken"), 1, "{:?}", server.log());
+
+    fs::remove_file(&ballast).expect("it was there");
+    within(Duration::from_secs(5), "it is taken", || {
+        conn.ask("INFO persistence").text().contains("rdb_last_bgsave_status:ok")
+    });
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
 }
