@@ -55,15 +55,21 @@ pub fn find(path: &Path) -> Result<Vec<Source>, Unusable> {
     let manifest = if path.is_dir() { Some(manifest_of(path)?) } else { None };
     let is_manifest = path.extension().is_some_and(|extension| extension == "manifest");
     let Some(manifest) = manifest.or_else(|| is_manifest.then(|| path.to_owned())) else {
-        return Ok(vec![source(path.to_owned(), true)?]);
+        let may_be_empty = path.extension().is_some_and(|extension| extension == "aof");
+        return Ok(vec![source(path.to_owned(), may_be_empty, true)?]);
     };
     let directory = manifest.parent().unwrap_or(Path::new("."));
     let files = parts(&manifest)?;
     let last = files.len().saturating_sub(1);
-    files.iter().enumerate().map(|(index, file)| source(directory.join(file), index == last)).collect()
+    let part = |(index, file): (usize, &PathBuf)| {
+        let may_be_empty = file.extension().is_none_or(|extension| extension != "rdb");
+        source(directory.join(file), may_be_empty, index == last)
+    };
+    files.iter().enumerate().map(part).collect()
 }
 
-fn source(path: PathBuf, is_last: bool) -> Result<Source, Unusable> {
+/// Commands may be none; a snapshot is never empty.
+fn source(path: PathBuf, may_be_empty: bool, is_last: bool) -> Result<Source, Unusable> {
     let read = || {
         let file = fs::File::open(&path)?;
         let bytes = file.metadata()?.len();
@@ -72,6 +78,9 @@ fn source(path: PathBuf, is_last: bool) -> Result<Source, Unusable> {
         Ok((bytes, start))
     };
     let (bytes, start) = read().map_err(|error| Unusable::Io { path: path.clone(), error })?;
+    if bytes == 0 && !may_be_empty {
+        return Err(Unusable::Other { path, what: "is empty, so it is no snapshot of a Redis (dump.rdb)".to_owned() });
+    }
     let is_snapshot = start == rdb::MAGIC;
     if !is_snapshot && !matches!(start.first(), None | Some(b'*' | b'#')) {
         let what = "is no file of a Redis: neither a snapshot (dump.rdb) nor an append-only file".to_owned();
@@ -196,6 +205,21 @@ mod tests {
             fs::write(&path, text).expect("a file");
             assert!(said(&path).ends_with(expected), "{}", said(&path));
         }
+        for (name, is_refused) in [("dump.rdb", true), ("dump", true), ("appendonly.aof", false)] {
+            let path = directory.path().join(name);
+            fs::write(&path, "").expect("a file");
+            assert_eq!(find(&path).is_err(), is_refused, "{name}");
+        }
+        assert!(
+            said(&directory.path().join("dump.rdb"))
+                .ends_with("dump.rdb is empty, so it is no snapshot of a Redis (dump.rdb)")
+        );
+        let manifest = directory.path().join("parts.manifest");
+        let parts = "file appendonly.aof seq 1 type i\n";
+        fs::write(&manifest, parts).expect("a file");
+        assert!(find(&manifest).is_ok(), "nothing was appended yet");
+        fs::write(&manifest, format!("file dump.rdb seq 1 type b\n{parts}")).expect("a file");
+        assert!(said(&manifest).contains("dump.rdb is empty"), "{}", said(&manifest));
         let path = directory.path().join("notes.txt");
         fs::write(&path, "hello").expect("a file");
         assert!(said(&path).contains("is no file of a Redis"));
