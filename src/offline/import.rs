@@ -10,10 +10,12 @@
 //! nothing behind that counts.
 
 mod aof;
+mod commands;
 pub mod rdb;
 mod replay;
 mod sources;
 mod store;
+mod strings;
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -1,13 +1,14 @@
 //! What the commands of an append-only file do to counters.
 //!
 //! Redis writes effects there: times are absolute, and a key that has expired is deleted. So each command is one line of a
-//! table here, and one that would need the values of skipped keys, or a script, is not guessed at: [`Unfollowed`].
+//! table, here or in `commands.rs`, and one that would need the values of skipped keys, or a script, is not guessed at: [`Unfollowed`].
 //!
 //! Invariant: a counter that is taken has the value that Redis would load.
 
 use std::fmt;
 
-use super::store::{Expiry, Skipped, Store};
+use super::commands::{MAKES, NOTHING};
+use super::store::{Expiry, Skipped, Store, Text};
 use crate::counters::Entry;
 use crate::resp::integer;
 
@@ -21,99 +22,9 @@ impl fmt::Display for Unfollowed {
     }
 }
 
-/// Commands of lists, sets, hashes and so on that make a key, by the argument that names it. Whether it is there
-/// afterwards only Redis knows; it is no counter in any case.
-const MAKES: &[(&str, usize, Skipped)] = &[
-    ("lpush", 1, Skipped::List),
-    ("rpush", 1, Skipped::List),
-    ("lmove", 2, Skipped::List),
-    ("blmove", 2, Skipped::List),
-    ("rpoplpush", 2, Skipped::List),
-    ("brpoplpush", 2, Skipped::List),
-    ("sadd", 1, Skipped::Set),
-    ("smove", 2, Skipped::Set),
-    ("sinterstore", 1, Skipped::Set),
-    ("sunionstore", 1, Skipped::Set),
-    ("sdiffstore", 1, Skipped::Set),
-    ("hset", 1, Skipped::Hash),
-    ("hmset", 1, Skipped::Hash),
-    ("hsetnx", 1, Skipped::Hash),
-    ("hsetex", 1, Skipped::Hash),
-    ("hincrby", 1, Skipped::Hash),
-    ("hincrbyfloat", 1, Skipped::Hash),
-    ("zadd", 1, Skipped::SortedSet),
-    ("zincrby", 1, Skipped::SortedSet),
-    ("zunionstore", 1, Skipped::SortedSet),
-    ("zinterstore", 1, Skipped::SortedSet),
-    ("zdiffstore", 1, Skipped::SortedSet),
-    ("zrangestore", 1, Skipped::SortedSet),
-    ("geoadd", 1, Skipped::SortedSet),
-    ("geosearchstore", 1, Skipped::SortedSet),
-    ("xadd", 1, Skipped::Stream),
-    ("xgroup", 2, Skipped::Stream),
-    ("setrange", 1, Skipped::NoInteger),
-    ("setbit", 1, Skipped::NoInteger),
-    ("bitfield", 1, Skipped::NoInteger),
-    ("bitop", 2, Skipped::NoInteger),
-    ("pfadd", 1, Skipped::NoInteger),
-    ("pfmerge", 1, Skipped::NoInteger),
-    ("pfcount", 1, Skipped::NoInteger),
-];
-
-/// Commands that change or shrink what is skipped already, or no key.
-const NOTHING: &[&str] = &[
-    "lpushx",
-    "rpushx",
-    "linsert",
-    "lset",
-    "lpop",
-    "rpop",
-    "lrem",
-    "ltrim",
-    "lmpop",
-    "blmpop",
-    "blpop",
-    "brpop",
-    "srem",
-    "spop",
-    "hdel",
-    "hexpire",
-    "hpexpire",
-    "hexpireat",
-    "hpexpireat",
-    "hpersist",
-    "hgetdel",
-    "hgetex",
-    "zrem",
-    "zpopmin",
-    "zpopmax",
-    "bzpopmin",
-    "bzpopmax",
-    "zmpop",
-    "bzmpop",
-    "zremrangebyscore",
-    "zremrangebyrank",
-    "zremrangebylex",
-    "xdel",
-    "xdelex",
-    "xtrim",
-    "xack",
-    "xackdel",
-    "xclaim",
-    "xautoclaim",
-    "xsetid",
-    "xreadgroup",
-    "publish",
-    "spublish",
-    "script",
-    "function",
-    "ping",
-    "replconf",
-];
-
 /// Carries out commands.
 pub struct Replay<'a> {
-    store: &'a mut Store,
+    pub(super) store: &'a mut Store,
     database: u32,
     /// What a transaction has queued.
     queue: Option<Vec<Vec<Vec<u8>>>>,
@@ -181,7 +92,10 @@ impl Replay<'_> {
             // What is put in the place of another key has no expiry; what is changed keeps it.
             let is_new = name.ends_with("store") || name == "bitop";
             let expiry = if is_new { Expiry::Never } else { self.store.expiry(key) };
-            self.store.skip(key, *what, expiry);
+            // What is too long to be an integer stays so when it is changed.
+            if *what != Skipped::Unknown || is_new || self.store.text(key) != Text::Long {
+                self.store.skip(key, *what, expiry);
+            }
             return Some(());
         }
         match (name, arguments) {
@@ -194,6 +108,8 @@ impl Replay<'_> {
                 }
             }
             ("append", [key, tail]) => self.append(key, tail)?,
+            ("setrange", [key, _, piece]) => self.set_range(key, offset(arguments)?, piece)?,
+            ("setbit", [key, _, bit]) => self.set_bit(key, offset(arguments)?, *bit == b"1")?,
             ("incr", [key]) => self.add(key, 1)?,
             ("decr", [key]) => self.add(key, -1)?,
             ("incrby", [key, amount]) => self.add(key, integer::parse(amount)?)?,
@@ -256,33 +172,23 @@ impl Replay<'_> {
                 let value = entry.value.checked_add(amount)?;
                 self.store.put(key, Entry { value, ..entry });
             }
-            // A string that has become an integer by a command which was not followed: it stays skipped.
-            (None, Some(Skipped::NoInteger)) => {}
+            // Redis has counted it, so it is an integer: which one is not known.
+            (None, Some(Skipped::NoInteger | Skipped::Unknown)) => return None,
             // It was a list, say, and has lost its last element since.
             (None, _) => self.store.put(key, Entry { value: amount, expires_at_ms: None }),
         }
         Some(())
     }
 
-    fn append(&mut self, key: &[u8], tail: &[u8]) -> Option<()> {
-        match (self.store.get(key), self.store.why_skipped(key)) {
-            (Some(entry), _) => {
-                let text = [entry.value.to_string().as_bytes(), tail].concat();
-                self.store.set(key, &text, entry.expires_at_ms.into())
-            }
-            (None, Some(Skipped::NoInteger)) => Some(()),
-            (None, _) => self.store.set(key, tail, Expiry::Never),
-        }
-    }
-
     fn expire(&mut self, key: &[u8], expires_at_ms: Option<i64>) {
         match (self.store.get(key), self.store.why_skipped(key)) {
             (Some(entry), _) => self.store.put(key, Entry { expires_at_ms, ..entry }),
-            (None, Some(Skipped::NoInteger)) => self.store.skip(key, Skipped::NoInteger, expires_at_ms.into()),
+            (None, Some(Skipped::NoInteger | Skipped::Unknown)) => {
+                self.store.set_skipped_expiry(key, expires_at_ms.into());
+            }
             // With its last element it goes, and its expiry.
-            (None, Some(why)) => {
-                let expiry = expires_at_ms.map_or(Expiry::Never, |_| Expiry::Unknown);
-                self.store.skip(key, why, expiry);
+            (None, Some(_)) => {
+                self.store.set_skipped_expiry(key, expires_at_ms.map_or(Expiry::Never, |_| Expiry::Unknown));
             }
             (None, None) => {}
         }
@@ -298,13 +204,13 @@ impl Replay<'_> {
     fn copy(&mut self, from: &[u8], to: &[u8]) {
         match (self.store.get(from), self.store.why_skipped(from)) {
             (Some(entry), _) => self.store.put(to, entry),
-            (None, Some(why)) => {
-                let expiry = self.store.expiry(from);
-                self.store.skip(to, why, expiry);
-            }
-            (None, None) => {}
+            (None, _) => self.store.copy_skipped(from, to),
         }
     }
+}
+
+fn offset(arguments: &[&[u8]]) -> Option<usize> {
+    usize::try_from(number(arguments, 1)?).ok()
 }
 
 fn number(arguments: &[&[u8]], index: usize) -> Option<i64> {
@@ -366,6 +272,51 @@ mod tests {
         assert_counters("SET a 1\nLPUSH a x", &[]);
         assert_counters("LPUSH a x\nLPOP a\nINCR a", &[("a", 1, None)]);
         assert_counters("SET a x\nRENAME a b\nSET a 4", &[("a", 4, None)]);
+    }
+
+    #[test]
+    fn a_string_that_becomes_an_integer_is_a_counter() {
+        assert_counters("SET a - PXAT 9000\nAPPEND a 5\nINCR a", &[("a", -4, Some(9_000))]);
+        assert_counters("SET b 10\nSETRANGE b 0 9\nINCRBY b 5", &[("b", 95, None)]);
+        assert_counters("SET b 10 PXAT 9000\nSETRANGE b 2 x\nSETRANGE b 2 7", &[("b", 107, Some(9_000))]);
+        assert_counters("SETRANGE a 1 5\nSETRANGE a 0 1\nINCR a", &[("a", 16, None)]);
+        // "0" and "1" differ in their last bit.
+        assert_counters("SET a 10\nSETBIT a 15 1\nINCR a", &[("a", 12, None)]);
+        assert_counters("SETBIT a 2 1\nSETBIT a 3 1\nSETBIT a 7 1\nSETBIT a 7 0\nDECR a", &[("a", -1, None)]);
+        assert_counters("RPUSH a x\nPEXPIREAT a 5\nLPOP a\nSETRANGE a 0 7", &[("a", 7, None)]);
+        assert_counters(
+            "SET a x1\nRENAME a b\nCOPY b c\nSETRANGE c 0 2\nPEXPIREAT b 7\nSETRANGE b 0 3",
+            &[("b", 31, Some(7)), ("c", 21, None)],
+        );
+        // What is too long stays so, whatever is in it.
+        assert_counters("SETRANGE a 536870911 1\nSETRANGE a 0 5\nAPPEND a 5\nSETBIT a 0 1\nBITFIELD a SET u8 0 1", &[]);
+        assert_counters("APPEND a 123456789012345678901\nSETRANGE a 0 5\nSET b 1\nPFADD b x\nAPPEND b 1", &[]);
+        for command in ["SETRANGE a -1 x", "SETRANGE a x x", "SETBIT a -1 1"] {
+            assert!(after(command).1.is_err(), "{command}");
+        }
+        let mut store = Store::default();
+        let words: [&[u8]; 4] = [b"SETRANGE", b"a", b"5", b""];
+        Replay::new(&mut store).command(&words.map(<[u8]>::to_vec)).expect("it does nothing");
+        assert!(store.skipped().is_empty());
+    }
+
+    #[test]
+    fn what_redis_has_counted_on_is_not_left_out() {
+        for commands in [
+            "SET a x\nINCR a",
+            "SET a 5\nBITFIELD a SET u8 0 57\nINCR a",
+            "BITOP NOT a b\nDECRBY a 5",
+            "SETRANGE a 100 x\nINCR a",
+        ] {
+            let name = commands.lines().last().and_then(|line| line.split(' ').next()).expect("a name");
+            assert_eq!(after(commands).1, Err(Unfollowed(name.to_owned())), "{commands}");
+        }
+        // What nobody has counted on is told apart from what is certainly none.
+        let (store, done) =
+            after("SET a 5\nBITFIELD a SET u8 0 57\nAPPEND a 1\nSET b x\nBITOP NOT c d\nSETRANGE c 90 x");
+        assert_eq!(done, Ok(()));
+        let skipped: Vec<_> = store.skipped().into_iter().collect();
+        assert_eq!(skipped, [(Skipped::NoInteger, (2, vec!["b", "c"])), (Skipped::Unknown, (1, vec!["a"]))]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is taken of a Redis: its counters, and what is known of the keys that are none.
 //!
-//! A key is a counter or skipped, never both. Of a skipped one its hash is kept, so that it is counted once, and the names
-//! of the first few of each kind.
+//! A key is a counter or skipped, never both. Of a skipped one its hash is kept, so that it is counted once, its text if it is
+//! a short string, and the names of the first few of each kind.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,6 +16,9 @@ const NAME_COUNT_MAX: usize = 3;
 /// Longest name that is told whole, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
+/// Longest text of a 64-bit integer, in bytes.
+pub const INTEGER_BYTES_MAX: usize = 20;
+
 /// The clock stands still: what expires is the server's to say.
 const NEVER_MS: i64 = i64::MIN;
 
@@ -24,6 +27,8 @@ const NEVER_MS: i64 = i64::MIN;
 pub enum Skipped {
     /// A string that is no 64-bit integer.
     NoInteger,
+    /// A string of which only a Redis knows what it is.
+    Unknown,
     /// A list.
     List,
     /// A set.
@@ -46,6 +51,7 @@ impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Skipped::NoInteger => "string, no 64-bit integer",
+            Skipped::Unknown => "string that BITFIELD or BITOP has made, perhaps a 64-bit integer",
             Skipped::List => "list",
             Skipped::Set => "set",
             Skipped::SortedSet => "sorted set",
@@ -75,11 +81,31 @@ impl From<Option<i64>> for Expiry {
     }
 }
 
+/// What is known of a key's string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// This is it. A key that has none yet has an empty one.
+    Known(Vec<u8>),
+    /// It is too long to be an integer, and nothing but another one makes it shorter.
+    Long,
+    /// Only a Redis knows.
+    Unknown,
+}
+
+/// What is known of a skipped key.
+#[derive(Clone, Debug)]
+struct Skip {
+    why: Skipped,
+    expiry: Expiry,
+    /// Of a string, if it is short: commands that change a part of it can make it an integer.
+    text: Option<Box<[u8]>>,
+}
+
 /// See the module.
 pub struct Store {
     counters: Counters,
     seed: Seed,
-    skipped: HashMap<u64, (Skipped, Expiry)>,
+    skipped: HashMap<u64, Skip>,
     names: BTreeMap<Skipped, Vec<(u64, String)>>,
 }
 
@@ -99,7 +125,7 @@ impl Store {
     /// How many keys were skipped of each kind, and the names of some.
     pub fn skipped(&self) -> BTreeMap<Skipped, (u64, Vec<&str>)> {
         let mut all: BTreeMap<Skipped, (u64, Vec<&str>)> = BTreeMap::new();
-        self.skipped.values().for_each(|(why, _)| all.entry(*why).or_default().0 += 1);
+        self.skipped.values().for_each(|skip| all.entry(skip.why).or_default().0 += 1);
         for (why, (_, names)) in &mut all {
             names.extend(self.names.get(why).into_iter().flatten().map(|(_, name)| name.as_str()));
         }
@@ -116,13 +142,27 @@ impl Store {
 
     /// Why a key was skipped, if it was.
     pub fn why_skipped(&self, key: &[u8]) -> Option<Skipped> {
-        self.skipped.get(&self.identity(key, 0)).map(|(why, _)| *why)
+        self.skipped.get(&self.identity(key, 0)).map(|skip| skip.why)
+    }
+
+    /// The string of a key of database 0. What is no string has none: a list, say, has lost its last element since, or
+    /// nothing would have been done with it as a string.
+    pub fn text(&mut self, key: &[u8]) -> Text {
+        if let Some(entry) = self.get(key) {
+            return Text::Known(entry.value.to_string().into_bytes());
+        }
+        match self.skipped.get(&self.identity(key, 0)) {
+            Some(Skip { why: Skipped::Unknown | Skipped::LongKey, .. }) => Text::Unknown,
+            Some(Skip { why: Skipped::NoInteger, text: None, .. }) => Text::Long,
+            Some(Skip { why: Skipped::NoInteger, text: Some(text), .. }) => Text::Known(text.to_vec()),
+            _ => Text::Known(Vec::new()),
+        }
     }
 
     /// When a key of database 0 expires; one that is not there never does.
     pub fn expiry(&mut self, key: &[u8]) -> Expiry {
         match self.skipped.get(&self.identity(key, 0)) {
-            Some((_, expiry)) => *expiry,
+            Some(skip) => skip.expiry,
             None => self.get(key).and_then(|entry| entry.expires_at_ms).into(),
         }
     }
@@ -133,9 +173,26 @@ impl Store {
             (Some(value), Expiry::Never) => self.put(key, Entry { value, expires_at_ms: None }),
             (Some(value), Expiry::AtMs(at_ms)) => self.put(key, Entry { value, expires_at_ms: Some(at_ms) }),
             (Some(_), Expiry::Unknown) => return None,
-            (None, expiry) => self.skip(key, Skipped::NoInteger, expiry),
+            (None, expiry) => {
+                let text = (value.len() <= INTEGER_BYTES_MAX).then(|| value.into());
+                self.skip_as(key, 0, Skip { why: Skipped::NoInteger, expiry, text });
+            }
         }
         Some(())
+    }
+
+    /// A key of database 0 that is skipped expires then.
+    pub fn set_skipped_expiry(&mut self, key: &[u8], expiry: Expiry) {
+        let identity = self.identity(key, 0);
+        if let Some(skip) = self.skipped.get_mut(&identity) {
+            skip.expiry = expiry;
+        }
+    }
+
+    /// A key of database 0 that is skipped is another one, too.
+    pub fn copy_skipped(&mut self, from: &[u8], to: &[u8]) {
+        let found = self.skipped.get(&self.identity(from, 0)).cloned();
+        found.into_iter().for_each(|skip| self.skip_as(to, 0, skip));
     }
 
     /// A key is this counter now.
@@ -148,14 +205,19 @@ impl Store {
         assert!(put.is_ok(), "there is no limit while counters are imported");
     }
 
-    /// A key is something now that is not taken.
+    /// A key is something now that is not taken; if a string that is no integer, one that is too long to be any.
     pub fn skip(&mut self, key: &[u8], why: Skipped, expiry: Expiry) {
         let database = if let Skipped::Database(number) = why { number } else { 0 };
+        self.skip_as(key, database, Skip { why, expiry, text: None });
+    }
+
+    fn skip_as(&mut self, key: &[u8], database: u32, skip: Skip) {
+        let why = skip.why;
         if database == 0 {
             self.remove(key);
         }
         let identity = self.identity(key, database);
-        if self.skipped.insert(identity, (why, expiry)).is_none_or(|(before, _)| before != why) {
+        if self.skipped.insert(identity, skip).is_none_or(|before| before.why != why) {
             let names = self.names.entry(why).or_default();
             if names.len() < NAME_COUNT_MAX {
                 names.push((identity, shown(key)));
@@ -180,7 +242,7 @@ impl Store {
             Skipped::Database(number) => *number == database,
             _ => database == 0,
         };
-        self.skipped.retain(|_, (why, _)| !is_there(why));
+        self.skipped.retain(|_, skip| !is_there(&skip.why));
         self.names.retain(|why, _| !is_there(why));
         if database == 0 {
             self.counters.flush(NEVER_MS);
@@ -195,8 +257,8 @@ impl Store {
     }
 
     fn unskip(&mut self, identity: u64) {
-        if let Some((why, _)) = self.skipped.remove(&identity)
-            && let Some(names) = self.names.get_mut(&why)
+        if let Some(skip) = self.skipped.remove(&identity)
+            && let Some(names) = self.names.get_mut(&skip.why)
         {
             names.retain(|(of, _)| *of != identity);
         }

@@ -117,7 +117,7 @@ fn change_at_random(conn: &mut Conn, random: &mut Random, count: usize) {
         let (a, b) = (format!("k{}", random.below(40)), format!("k{}", random.below(40)));
         let number = random.next() as i64 >> (1 + random.below(60));
         let at_ms = 4_102_444_800_000 + random.below(1_000) as i64;
-        lines.push(match random.below(32) {
+        lines.push(match random.below(36) {
             0..6 => format!("INCRBY {a} {}", random.below(1_000)),
             6 => format!("SET {a} {number}"),
             7 => format!("SET {a} {number} EX 100000"),
@@ -147,6 +147,10 @@ fn change_at_random(conn: &mut Conn, random: &mut Random, count: usize) {
             27 => of_a_string(&a, ["'INCRBYFLOAT', KEYS[1], 1", "'INCRBYFLOAT', KEYS[1], 0.5"][random.below(2)]),
             28 => format!("SET {a} 1 PX 1"),
             29 => format!("MOVE {a} 2"),
+            32 => format!("APPEND {a} {}", random.below(10)),
+            33 => format!("SETRANGE {a} {} {}", random.below(4), random.below(100)),
+            34 => format!("SETBIT {a} {} {}", random.below(24), random.below(2)),
+            35 => format!("SET {a} {}", ["-", "x1", "+5", "007"][random.below(4)]),
             30 => "SELECT 1\r\nINCR elsewhere\r\nDEL k1\r\nSELECT 0".to_owned(),
             _ => format!("MULTI\r\nINCR {a}\r\nINCR {b}\r\nEXEC"),
         });
