@@ -1,11 +1,13 @@
 //! A Redis's append-only file: the commands that it was written with, one after the other.
 //!
-//! Arguments are read as far as a key can be long, and the rest of each is stepped over, so memory does not follow the
-//! file's lists and blobs. A file whose last command is unfinished ends before it, as when Redis loads it
+//! Arguments are read as far as a key can be long, and the rest of each is stepped over, and so are arguments that do not
+//! matter: memory does not follow the file's lists and blobs. It follows the longest `MSET` or `DEL`, and the longest
+//! transaction, whose commands count together. A file whose last command is unfinished ends before it, as when Redis loads it
 //! (`aof-load-truncated yes`).
 
 use std::io::{self, BufRead, Read};
 
+use super::commands::kept_count;
 use super::replay::{Replay, Unfollowed};
 use crate::limits::KEY_BYTES_MAX;
 
@@ -98,15 +100,18 @@ impl<R: BufRead> Commands<'_, R> {
             Header::Unfinished => return Ok(Next::Unfinished),
             _ => return Err(Broken::Format(start)),
         };
-        for _ in 0..count {
+        let mut needed_count = 1;
+        for index in 0..count {
             let len = match header(&self.line()?, b'$') {
                 Header::Number(len) => len,
                 Header::Unfinished => return Ok(Next::Unfinished),
                 Header::None => return Err(Broken::Format(start)),
             };
+            let is_kept = index < needed_count as u64;
+            let kept_bytes = if is_kept { len.min(KEPT_BYTES_MAX) } else { 0 };
             let mut argument = Vec::new();
-            let kept = self.read(&mut argument, len.min(KEPT_BYTES_MAX))?;
-            let skipped = kept && self.skip(len.saturating_sub(KEPT_BYTES_MAX))?;
+            let kept = self.read(&mut argument, kept_bytes)?;
+            let skipped = kept && self.skip(len - kept_bytes)?;
             let mut end = Vec::new();
             if !skipped || !self.read(&mut end, 2)? {
                 return Ok(Next::Unfinished);
@@ -114,7 +119,12 @@ impl<R: BufRead> Commands<'_, R> {
             if end != b"\r\n" {
                 return Err(Broken::Format(start));
             }
-            arguments.push(argument);
+            if index == 0 {
+                needed_count = kept_count(&argument);
+            }
+            if is_kept {
+                arguments.push(argument);
+            }
         }
         Ok(Next::Command)
     }
@@ -213,6 +223,22 @@ mod tests {
         let (end, ..) = taken(b"*4\r\n$7\r\nRESTORE\r\n$1\r\na\r\n$1\r\n0\r\n$1\r\nx\r\n");
         let said = end.expect_err("it cannot be followed").to_string();
         assert_eq!(said, "the command at byte 100 cannot be followed: RESTORE");
+    }
+
+    #[test]
+    fn arguments_that_do_not_matter_are_stepped_over() {
+        for (name, kept_count) in
+            [("rpush", 2), ("LPOP", 1), ("bitop", 3), ("MSET", 1_001), ("UNLINK", 1_001), ("EVAL", 16)]
+        {
+            let elements = "$4\r\n1234\r\n".repeat(1_000);
+            let bytes = format!("*1001\r\n${}\r\n{name}\r\n{elements}*1\r\n$4\r\nPING\r\n", name.len());
+            let mut commands = Commands { input: &mut bytes.as_bytes(), at: 0 };
+            let mut arguments = Vec::new();
+            assert!(matches!(commands.next(&mut arguments), Ok(Next::Command)), "{name}");
+            assert_eq!(arguments.len(), kept_count, "{name}");
+            assert!(matches!(commands.next(&mut arguments), Ok(Next::Command)), "the next one begins behind it");
+            assert_eq!(arguments, [b"PING"]);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Commands that the replay of an append-only file need not carry out in full.
+//! Commands that the replay of an append-only file need not carry out in full, and how much of each command it needs.
 
 use super::store::Skipped;
 
@@ -90,3 +90,23 @@ pub const NOTHING: &[&str] = &[
     "ping",
     "replconf",
 ];
+
+/// Commands of any number of keys.
+const KEYS: &[&str] = &["mset", "msetnx", "del", "unlink"];
+
+/// Arguments of every other command that is followed, its name included. More of one are no concern.
+const ARGUMENT_COUNT_MAX: usize = 16;
+
+/// How many arguments of a command matter, its name included, which decides how many are kept.
+pub fn kept_count(name: &[u8]) -> usize {
+    let name = name.to_ascii_lowercase();
+    let is_name = |of: &str| of.as_bytes() == name;
+    if NOTHING.iter().any(|of| is_name(of)) {
+        return 1;
+    }
+    match MAKES.iter().find(|(of, ..)| is_name(of)) {
+        Some((_, place, _)) => place + 1,
+        None if KEYS.iter().any(|of| is_name(of)) => usize::MAX,
+        None => ARGUMENT_COUNT_MAX,
+    }
+}

@@ -54,7 +54,11 @@ impl Replay<'_> {
                     self.execute(&command)?;
                 }
             }
-            (_, Some(queue)) => queue.push(arguments.to_vec()),
+            (name, Some(queue)) => {
+                if !NOTHING.iter().any(|of| of.as_bytes() == name) {
+                    queue.push(arguments.to_vec());
+                }
+            }
             (_, None) => self.execute(arguments)?,
         }
         Ok(())
@@ -317,6 +321,19 @@ mod tests {
         assert_eq!(done, Ok(()));
         let skipped: Vec<_> = store.skipped().into_iter().collect();
         assert_eq!(skipped, [(Skipped::NoInteger, (2, vec!["b", "c"])), (Skipped::Unknown, (1, vec!["a"]))]);
+    }
+
+    #[test]
+    fn a_transaction_queues_nothing_that_does_nothing() {
+        let mut store = Store::default();
+        let mut replay = Replay::new(&mut store);
+        for line in ["MULTI", "lpop l", "LTRIM l 0 1", "INCR a", "PUBLISH c m"] {
+            let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            replay.command(&words).expect("it is queued or nothing");
+        }
+        assert_eq!(replay.queue.as_ref().map(Vec::len), Some(1));
+        replay.command(&[b"EXEC".to_vec()]).expect("it counts");
+        assert_eq!(store.get(b"a").map(|entry| entry.value), Some(1));
     }
 
     #[test]
