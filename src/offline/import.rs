@@ -1,8 +1,8 @@
 //! `tallyring import`: a data directory made of what a Redis has written.
 //!
 //! ```text
-//! sources.rs   the files behind a path      rdb.rs          what a snapshot has   ┐
-//!                                           aof.rs, replay.rs   what commands do  ┴→ store.rs → a snapshot of ours
+//! sources.rs   the files behind a path      rdb.rs, blobs.rs    what a snapshot has   ┐
+//!                                           aof.rs, replay.rs   what commands do    ┴→ store.rs → a snapshot of ours
 //! ```
 //!
 //! The counters are gathered in memory, since commands change them again and again, and written as one snapshot at the
@@ -10,6 +10,7 @@
 //! nothing behind that counts.
 
 mod aof;
+mod blobs;
 mod commands;
 pub mod rdb;
 mod replay;

@@ -3,7 +3,8 @@
 //! The format is read by the `rdb` crate (RDB 5 to 13, that is Redis 2.6 to 8.6; its own tests read what those servers
 //! wrote). What it lacks is here: the checksum is compared, and what is skipped is told by name and type. A file is read
 //! twice. First its checksum is looked for, which also tells where the snapshot ends and commands may begin: so the decoder
-//! never sees a damaged byte, whose lengths it would believe. Then its counters are taken.
+//! never sees a damaged byte, whose lengths it would believe. Then its counters are taken. A length that nobody has written
+//! in good faith is caught on its way to the decoder (`blobs.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
@@ -12,6 +13,7 @@ use crc::{CRC_64_REDIS, Crc, Table};
 use memchr::memchr;
 use rdb::{Filter, RdbDecoder, RdbError, RdbValue, Type};
 
+use super::blobs::Blobs;
 use super::store::{Expiry, Skipped, Store};
 
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
@@ -48,6 +50,9 @@ pub enum Broken {
     /// It was changed since it was written, or ends too early.
     #[error("it is damaged: no checksum in it matches what stands before")]
     Checksum,
+    /// A string that is longer than any.
+    #[error("a string in it claims to have {0} bytes")]
+    Length(u64),
     /// An expiry that no Redis writes.
     #[error("an expiry is out of range")]
     Expiry,
@@ -104,8 +109,12 @@ pub fn extent(input: &mut impl Read) -> Result<Extent, Broken> {
 /// It is of a version that is not known.
 pub fn take(input: &mut impl Read, extent: Extent, store: &mut Store) -> Result<(), Broken> {
     let store = RefCell::new(store);
-    let choice = Choice { store: &store, database: Cell::new(0), encoding: Cell::new(0) };
-    for value in RdbDecoder::new(input.take(extent.bytes), choice)? {
+    let blobs = Blobs::new(input.take(extent.bytes));
+    let choice = Choice { store: &store, blobs: &blobs, database: Cell::new(0), encoding: Cell::new(0) };
+    for value in RdbDecoder::new(&blobs, choice)? {
+        if let Some(bytes) = blobs.claimed_bytes() {
+            return Err(Broken::Length(bytes));
+        }
         if let RdbValue::String { key, value, expiry } = value? {
             let expires_at_ms = expiry.map(i64::try_from).transpose().map_err(|_| Broken::Expiry)?;
             let set = store.borrow_mut().set(&key, &value, expires_at_ms.into());
@@ -117,15 +126,18 @@ pub fn take(input: &mut impl Read, extent: Extent, store: &mut Store) -> Result<
 
 /// Takes strings of database 0, and notes everything else. The decoder asks about the database, the type and the key of
 /// each in this order.
-struct Choice<'a, 'b> {
+struct Choice<'a, 'b, R> {
     store: &'a RefCell<&'b mut Store>,
+    blobs: &'a Blobs<R>,
     database: Cell<u32>,
     encoding: Cell<u8>,
 }
 
-impl Filter for Choice<'_, '_> {
+impl<R: Read> Filter for Choice<'_, '_, R> {
     fn matches_db(&self, database: u32) -> bool {
         self.database.set(database);
+        // The key comes next.
+        self.blobs.check_next();
         true
     }
 
@@ -141,8 +153,12 @@ impl Filter for Choice<'_, '_> {
             return false;
         }
         let skipped = match Type::from_encoding(self.encoding.get()) {
+            Ok(Type::String) => {
+                self.blobs.check_next();
+                return true;
+            }
             // What is unknown is the decoder's to refuse.
-            Ok(Type::String) | Err(_) => return true,
+            Err(_) => return true,
             Ok(Type::List) => Skipped::List,
             Ok(Type::Set) => Skipped::Set,
             Ok(Type::SortedSet) => Skipped::SortedSet,
