@@ -3,21 +3,19 @@
 //! Exit codes: 0 the numbers hold; 1 the server counted wrongly, answered with errors or could not be asked; 2 the
 //! result is inconclusive or partial, or the flags are wrong. Of several runs the worst counts.
 
-use std::fs::File;
-use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::flags::wrong;
-use super::hlog::Log;
+use super::flags::{command_line, wrong};
 use super::options::Options;
-use super::result::{RunResult, Verdict};
+use super::result::RunResult;
 use super::run::{self, BenchError, Limit, Run};
 use super::target::Address;
 use super::watch::{Interruption, Terminal};
-use super::{compare, csv, file, hgrm, html, merge, table};
+use super::written::{Files, OTHER_SIDE, WriteError, print, write_log};
+use super::{compare, file, merge, table};
 use crate::host::{self, Host};
 use crate::startup::StartError;
 
@@ -69,25 +67,9 @@ pub struct Outputs {
     #[arg(long, help_heading = "Repetitions", value_name = "HOST:PORT")]
     pub vs: Option<String>,
 
-    /// Write all runs here, for `bench compare` and for programs; those of --vs beside it, as FILE with .vs in its name
-    #[arg(long, help_heading = "Files", value_name = "FILE")]
-    pub json: Option<PathBuf>,
-
-    /// Write a report with plots here, one page; as all files below a file for each run, the second with .2 in its name
-    #[arg(long, help_heading = "Files", value_name = "FILE")]
-    pub html: Option<PathBuf>,
-
-    /// Write a line for each second here
-    #[arg(long, help_heading = "Files", value_name = "FILE")]
-    pub csv: Option<PathBuf>,
-
-    /// Write the response times here, as HdrHistogram's plotter reads them
-    #[arg(long, help_heading = "Files", value_name = "FILE")]
-    pub hgrm: Option<PathBuf>,
-
-    /// Write the histograms of each second here, as HistogramLogProcessor reads them
-    #[arg(long, help_heading = "Files", value_name = "FILE")]
-    pub hlog: Option<PathBuf>,
+    /// What is kept.
+    #[command(flatten)]
+    pub files: Files,
 }
 
 /// Why the program ends without having done what it was asked for.
@@ -97,8 +79,8 @@ enum Failure {
     Flags(#[from] StartError),
     #[error(transparent)]
     Bench(#[from] BenchError),
-    #[error("cannot write {}: {problem}", path.display())]
-    Write { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A file that cannot be read, in words.
     #[error("{0}")]
     Read(String),
@@ -109,7 +91,7 @@ impl Failure {
         match self {
             Failure::Flags(error) => error.exit_code(),
             Failure::Bench(error) => error.exit_code(),
-            Failure::Write { .. } => 1,
+            Failure::Write(_) => 1,
             Failure::Read(_) => 2,
         }
     }
@@ -130,14 +112,15 @@ pub fn execute(arguments: &Arguments) -> ExitCode {
 }
 
 fn compare_files(a: &Path, b: &Path) -> Result<u8, Failure> {
-    let comparison = compare::compare(&file::read(a).map_err(Failure::Read)?, &file::read(b).map_err(Failure::Read)?);
-    print!("{}", comparison.table());
+    let (a, b) = (file::read(a).map_err(Failure::Read)?, file::read(b).map_err(Failure::Read)?);
+    let comparison = compare::compare(&a, &b);
+    print(&comparison.table())?;
     Ok(comparison.exit_code())
 }
 
 fn merge_files(logs: &[PathBuf], hlog: Option<&Path>) -> Result<u8, Failure> {
     let merged = merge::read(logs).map_err(Failure::Read)?;
-    print!("{}", merge::table(&merged).map_err(Failure::Read)?);
+    print(&merge::table(&merged).map_err(Failure::Read)?)?;
     if let Some(path) = hlog {
         write_log(path, &merged)?;
     }
@@ -146,14 +129,47 @@ fn merge_files(logs: &[PathBuf], hlog: Option<&Path>) -> Result<u8, Failure> {
 
 fn measure(options: &Options, outputs: &Outputs) -> Result<u8, Failure> {
     host::raise_soft_limits();
-    outputs.try_files()?;
-    let run = options.resolve(&Host::read(), std::env::args().collect())?;
+    let files = &outputs.files;
+    files.check_distinct(outputs.repeat, outputs.vs.is_some())?;
+    let _tried = files.try_all()?;
+    let run = options.resolve(&Host::read(), command_line())?;
     let mut sides = vec![Side { run: run.clone(), name: None, results: Vec::new() }];
     if let Some(vs) = &outputs.vs {
         let mut other = run;
         other.target.address = other_address(vs)?;
-        sides.push(Side { run: other, name: Some("vs"), results: Vec::new() });
+        sides.push(Side { run: other, name: Some(OTHER_SIDE), results: Vec::new() });
     }
+    let ended = take_turns(&mut sides, outputs);
+    let mut code = worst(sides.iter().flat_map(|side| &side.results).map(|result| result.verdict.exit_code()));
+    let made_count: usize = sides.iter().map(|side| side.results.len()).sum();
+    let wanted_count = sides.len() * outputs.repeat as usize;
+    if let Err(failure) = ended {
+        if made_count == 0 {
+            return Err(failure);
+        }
+        eprintln!("tallyring: {failure}");
+        code = worst([code, failure.exit_code()].into_iter());
+    }
+    // What was found is kept, whatever ended the runs.
+    for side in &sides {
+        files.write_runs(&side.results, side.name)?;
+    }
+    if let [side, other] = &sides[..]
+        && !side.results.is_empty()
+        && !other.results.is_empty()
+    {
+        let addresses = format!("A is {}, B is {}\n", side.run.target.address, other.run.target.address);
+        print(&(addresses + &compare::compare(&side.results, &other.results).table()))?;
+    }
+    if made_count < wanted_count {
+        eprintln!("tallyring: not all runs were made: {made_count} of {wanted_count}");
+        code = worst([code, 2].into_iter());
+    }
+    Ok(code)
+}
+
+/// Run as often as is wanted, or until one run fails or somebody interrupts.
+fn take_turns(sides: &mut [Side], outputs: &Outputs) -> Result<(), Failure> {
     let interruption = Interruption::listen();
     for repetition in 0..outputs.repeat {
         // Each side is first in its turn, in case it matters who comes after whom.
@@ -163,31 +179,11 @@ fn measure(options: &Options, outputs: &Outputs) -> Result<u8, Failure> {
         for side in order {
             sides[side].measure(repetition, outputs, &interruption)?;
             if interruption.came() {
-                break;
+                return Ok(());
             }
         }
-        if interruption.came() {
-            break;
-        }
     }
-    for side in &sides {
-        if let Some(path) = &outputs.json {
-            write(&named(path, side.name, 0), file::json(&side.results))?;
-        }
-    }
-    let mut code = worst(sides.iter().flat_map(|side| &side.results));
-    if let [side, other] = &sides[..]
-        && !side.results.is_empty()
-        && !other.results.is_empty()
-    {
-        println!("A is {}, B is {}", side.run.target.address, other.run.target.address);
-        print!("{}", compare::compare(&side.results, &other.results).table());
-    }
-    if sides.iter().any(|side| side.results.len() < outputs.repeat as usize) {
-        eprintln!("tallyring: interrupted: not all runs were made");
-        code = code.max(2);
-    }
-    Ok(code)
+    Ok(())
 }
 
 /// One of the servers that take turns.
@@ -215,28 +211,18 @@ impl Side {
         // Repetitions of the same requests would be less different than repetitions are.
         let run = Run { seed: self.run.seed + u64::from(repetition), ..self.run.clone() };
         let result = run::run(&run, &mut terminal)?;
-        if !self.results.is_empty() || outputs.vs.is_some() {
-            println!();
-        }
-        print!("{}", table::table(&result));
-        outputs.write_files(&result, self.name, repetition)?;
+        let gap = if !self.results.is_empty() || outputs.vs.is_some() { "\n" } else { "" };
+        let table = format!("{gap}{}", table::table(&result));
         self.results.push(result);
+        print(&table)?;
+        outputs.files.write_run(self.results.last().expect("just made"), self.name, repetition)?;
         Ok(())
     }
 }
 
-/// The exit code of all runs together.
-fn worst<'a>(results: impl Iterator<Item = &'a RunResult>) -> u8 {
-    let mut code = 0;
-    for result in results {
-        match (result.verdict.exit_code(), code) {
-            // A server that is wrong is worse than a run that says nothing.
-            (1, _) | (_, 1) => code = 1,
-            (other, _) => code = code.max(other),
-        }
-        debug_assert!(code != 0 || result.verdict == Verdict::Ok);
-    }
-    code
+/// The exit code of all together: a server that is wrong is worse than a run that says nothing.
+fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    codes.fold(0, |worst, code| if worst == 1 || code == 1 { 1 } else { worst.max(code) })
 }
 
 fn other_address(vs: &str) -> Result<Address, StartError> {
@@ -246,79 +232,14 @@ fn other_address(vs: &str) -> Result<Address, StartError> {
         .map_err(|error| wrong("vs", &format!("{host} is not found ({error})"), "Give a host that is"))
 }
 
-impl Outputs {
-    fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.json, &self.html, &self.csv, &self.hgrm, &self.hlog].into_iter().flatten()
-    }
-
-    /// Better now than after the run: whether the files can be written.
-    fn try_files(&self) -> Result<(), Failure> {
-        for path in self.files() {
-            File::options().append(true).create(true).open(path).map_err(|error| cannot_write(path, error))?;
-        }
-        Ok(())
-    }
-
-    fn write_files(&self, result: &RunResult, side: Option<&str>, repetition: u32) -> Result<(), Failure> {
-        let named = |path: &PathBuf| named(path, side, repetition);
-        let unreadable = |path: &Path, problem: String| Failure::Write { path: path.to_owned(), problem };
-        if let Some(path) = self.html.as_ref().map(named) {
-            write(&path, html::html(result).map_err(|problem| unreadable(&path, problem))?)?;
-        }
-        if let Some(path) = self.csv.as_ref().map(named) {
-            write(&path, csv::per_second(result).map_err(|problem| unreadable(&path, problem))?)?;
-        }
-        if let Some(path) = self.hgrm.as_ref().map(named) {
-            write(&path, hgrm::hgrm(&result.latency.response))?;
-        }
-        if let Some(path) = self.hlog.as_ref().map(named) {
-            write_log(&path, &Log::of(result).map_err(|problem| unreadable(&path, problem))?)?;
-        }
-        Ok(())
-    }
-}
-
-/// `out.json` for the first run of the first server; `out.vs.2.json` for the second of the other one.
-fn named(path: &Path, side: Option<&str>, repetition: u32) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    if let Some(side) = side {
-        name.push(format!(".{side}"));
-    }
-    if repetition > 0 {
-        name.push(format!(".{}", repetition + 1));
-    }
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
-fn write(path: &Path, text: String) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| cannot_write(path, error))
-}
-
-fn write_log(path: &Path, log: &Log) -> Result<(), Failure> {
-    let file = File::create(path).map_err(|error| cannot_write(path, error))?;
-    log.write(&mut BufWriter::new(file)).map_err(|error| cannot_write(path, error))
-}
-
-fn cannot_write(path: &Path, error: io::Error) -> Failure {
-    Failure::Write { path: path.to_owned(), problem: error.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_run_has_a_file_of_its_own() {
-        let name = |side, repetition| named(Path::new("/x/out.json"), side, repetition).display().to_string();
-        assert_eq!(name(None, 0), "/x/out.json");
-        assert_eq!(name(None, 1), "/x/out.2.json");
-        assert_eq!(name(Some("vs"), 0), "/x/out.vs.json");
-        assert_eq!(name(Some("vs"), 2), "/x/out.vs.3.json");
-        assert_eq!(named(Path::new("out"), None, 1), Path::new("out.2"));
+    fn the_worst_code_counts() {
+        let worst = |codes: &[u8]| super::worst(codes.iter().copied());
+        assert_eq!([worst(&[]), worst(&[0, 0]), worst(&[0, 2]), worst(&[2, 1, 2])], [0, 0, 2, 1]);
     }
 
     #[test]

@@ -1,14 +1,22 @@
-//! Runs in a JSON file: `{"format": 1, "runs": [...]}`, one run or as many as there were repetitions.
+//! Files that are read and written: runs as JSON, `{"format": 1, "runs": [...]}`, one run or as many as there were
+//! repetitions, and logs.
+//!
+//! What is read is bounded: a file that is no text, or longer than one of ours can be, is refused before it fills memory.
 
 use std::fs;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::hlog::Log;
 use super::result::{FORMAT, RunResult};
 
 /// Files that are read are at most so long: a day with a line a second is a tenth of it.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// So much is looked at to see whether a file is text at all.
+const LOOKED_AT_BYTES: u64 = 4 * 1_024;
 
 /// What a file holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,13 +47,55 @@ pub fn read(path: &Path) -> Result<Vec<RunResult>, String> {
     Ok(file.runs)
 }
 
-/// A file as a whole, unless it is far too long to be one of ours.
+/// A text file as a whole, unless it is far too long to be one of ours. It may be a pipe.
+///
+/// # Errors
+/// In words, with its name.
 pub fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let name = path.display();
-    let cannot = |error: std::io::Error| format!("cannot read {name}: {error}");
-    let length = fs::metadata(path).map_err(cannot)?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(format!("{name} has {length} bytes, more than a run writes"));
+    let cannot = |error: io::Error| format!("cannot read {name}: {error}");
+    let file = fs::File::open(path).map_err(cannot)?;
+    let mut text = Vec::new();
+    (&file).take(LOOKED_AT_BYTES).read_to_end(&mut text).map_err(cannot)?;
+    if text.contains(&0) {
+        return Err(format!("{name} is no text. Name a file that `tallyring bench` wrote"));
     }
-    fs::read(path).map_err(cannot)
+    (&file).take(FILE_BYTES_MAX + 1 - text.len() as u64).read_to_end(&mut text).map_err(cannot)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("{name} has more than {FILE_BYTES_MAX} bytes, which is more than a run writes"));
+    }
+    Ok(text)
+}
+
+/// Write a log into a new file, all of it.
+///
+/// # Errors
+/// As the system says: a disk that is full, for example.
+pub fn write_log(path: &Path, log: &Log) -> io::Result<()> {
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    log.write(&mut file)?;
+    // What is left in the buffer is dropped without a word otherwise.
+    file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_refused_at_once() {
+        for path in ["/dev/zero", "/dev/urandom"] {
+            let error = read_bounded(Path::new(path)).unwrap_err();
+            assert!(error.contains("is no text"), "{error}");
+        }
+        assert!(read(Path::new("/dev/null")).unwrap_err().contains("/dev/null is no result"));
+    }
+
+    #[test]
+    fn a_log_that_a_full_disk_does_not_take_is_an_error() {
+        let log = Log::of(&sample::run(1, 1, 2_000, 80.0)).unwrap();
+        let error = write_log(Path::new("/dev/full"), &log).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
 }

@@ -248,6 +248,11 @@ impl Flags {
     }
 }
 
+/// The program and its arguments, as given; what is no text is shown as well as it can be.
+pub fn command_line() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
 /// A flag whose value cannot be.
 pub fn wrong(flag: &'static str, problem: &str, remedy: &str) -> StartError {
     StartError::Option { flag, problem: problem.to_owned(), remedy: remedy.to_owned() }

@@ -59,6 +59,7 @@ pub mod plot;
 pub mod stats;
 pub mod table;
 pub mod units;
+pub mod written;
 
 #[cfg(test)]
 mod outputs;

@@ -4,7 +4,8 @@
 //! their order. What would end or change a connection, and what scripts called, is left out.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::control::encode;
@@ -30,6 +31,9 @@ const LEFT_OUT: [&str; 12] = [
 
 /// A request as long as the longest, written as one argument, is still one that may be sent.
 const REQUEST_BYTES_MAX: usize = LOAD_REQUEST_BYTES_MAX - 64;
+
+/// Bytes of a line: more than any that is replayed has, with its escapes, and than most that are left out.
+const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// The tag of commands that have none of their own, as there would be too many.
 const OTHER: &str = "other";
@@ -61,18 +65,32 @@ impl Trace {
     /// # Errors
     /// In words, with the line.
     pub fn read(path: &Path) -> Result<Trace, String> {
-        let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
-        if length > LOAD_TRACE_BYTES_MAX {
-            return Err(format!("it has {length} bytes, more than {LOAD_TRACE_BYTES_MAX}"));
-        }
-        Trace::parse(&fs::read(path).map_err(|error| error.to_string())?)
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        Trace::parse(BufReader::new(file))
     }
 
-    fn parse(text: &[u8]) -> Result<Trace, String> {
+    /// Line by line, so that neither a line nor the whole can be longer than a trace is.
+    fn parse(mut text: impl BufRead) -> Result<Trace, String> {
         let mut trace = Trace::default();
         let (mut tags, mut clients) = (HashMap::new(), HashMap::new());
         let mut first_us = None;
-        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let (mut line, mut read_bytes) = (Vec::new(), 0);
+        for index in 0.. {
+            let line_bytes = next_line(&mut text, &mut line).map_err(|error| error.to_string())?;
+            read_bytes += line_bytes;
+            if line_bytes == 0 {
+                break;
+            }
+            if line_bytes == LINE_BYTES_MAX {
+                return Err(format!(
+                    "line {} has {LINE_BYTES_MAX} bytes or more, which none of MONITOR's has",
+                    index + 1
+                ));
+            }
+            if read_bytes > LOAD_TRACE_BYTES_MAX {
+                return Err(format!("it has more than {LOAD_TRACE_BYTES_MAX} bytes"));
+            }
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             // What `redis-cli monitor` begins with.
             if line.is_empty() || line == b"OK" {
@@ -162,6 +180,12 @@ impl Trace {
         });
         Mix::of_templates(templates.collect::<Result<_, _>>()?, format!("trace {name}"))
     }
+}
+
+/// Read a line with its end, or as much of it as a line may have. Answers its bytes; 0 at the end.
+fn next_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+    line.clear();
+    Ok(text.take(LINE_BYTES_MAX).read_until(b'\n', line)? as u64)
 }
 
 /// `1339518083.107412 [0 127.0.0.1:60866] "INCR" "hits"`
@@ -273,6 +297,12 @@ mod tests {
             let error = Trace::parse(text).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn what_has_no_end_is_refused_at_its_first_line() {
+        let error = Trace::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.starts_with("line 1 has 16777216 bytes or more"), "{error}");
     }
 
     #[test]

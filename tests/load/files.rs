@@ -1,7 +1,10 @@
 //! What is written to files, runs that are repeated and compared, and traces.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::process::Command;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{Finished, Server, binary, bulk, run};
@@ -60,6 +63,99 @@ fn a_file_that_cannot_be_written_is_said_before_the_run() {
     let finished = tallyring(&["bench", "--port", "1", "--json", "/nonexistent/out.json"]);
     assert_eq!(finished.status.code(), Some(1));
     assert!(finished.stderr.contains("cannot write /nonexistent/out.json"), "{}", finished.stderr);
+}
+
+/// A port that nobody listens on: it was free a moment ago.
+fn closed_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
+#[test]
+fn runs_that_were_made_are_kept_when_a_later_one_fails() {
+    let server = Server::start(1);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (port, vs) = (server.port(), format!("127.0.0.1:{}", closed_port()));
+    let flags = "--duration 200ms --warmup 50ms --rate 2k --keys 100 --threads 1 --repeat 2";
+    let mut arguments = vec!["bench", "--port", &port, "--vs", &vs];
+    arguments.extend(flags.split(' '));
+    let (json, html) = (path("out.json"), path("out.html"));
+    arguments.extend(["--json", &json, "--html", &html]);
+    let finished = tallyring(&arguments);
+    assert_eq!(finished.status.code(), Some(1), "{}{}", finished.stdout, finished.stderr);
+    for said in ["cannot connect", "not all runs were made: 1 of 4"] {
+        assert!(finished.stderr.contains(said), "{said} in {}", finished.stderr);
+    }
+    let runs: serde_json::Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
+    assert!(fs::metadata(&html).unwrap().len() > 1_000 && !fs::exists(path("out.vs.json")).unwrap());
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_empty_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (port, json, hlog) = (closed_port().to_string(), path("out.json"), path("out.hlog"));
+    let finished = tallyring(&["bench", "--port", &port, "--json", &json, "--hlog", &hlog]);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_disk_that_is_full_is_said() {
+    let server = Server::start(1);
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("out.hlog").to_str().unwrap().to_owned();
+    let run = |kind: &str, path: &str| {
+        let mut arguments = vec!["bench".to_owned(), "--port".to_owned(), server.port(), kind.to_owned()];
+        arguments.push(path.to_owned());
+        arguments.extend("--duration 100ms --warmup 10ms --rate 1k --keys 9 --threads 1".split(' ').map(str::to_owned));
+        tallyring(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for kind in ["--json", "--html", "--csv", "--hgrm", "--hlog"] {
+        let finished = run(kind, "/dev/full");
+        assert_eq!(finished.status.code(), Some(1), "{kind}: {}", finished.stderr);
+        assert!(finished.stderr.contains("cannot write /dev/full"), "{kind}: {}", finished.stderr);
+    }
+    assert_made(&run("--hlog", &kept));
+    let merged = tallyring(&["bench", "merge", &kept, "--hlog", "/dev/full"]);
+    assert_eq!(merged.status.code(), Some(1), "{}", merged.stderr);
+    let full = || Stdio::from(fs::File::create("/dev/full").unwrap());
+    let output = Command::new(binary()).args(["bench", "merge", &kept]).stdout(full()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("cannot write to standard output"), "{said}");
+}
+
+#[test]
+fn the_name_of_a_file_may_be_no_text() {
+    let server = Server::start(1);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(OsStr::from_bytes(b"\xff.json"));
+    let mut command = Command::new(binary());
+    command.args(["bench", "--port", &server.port(), "--json"]).arg(&path);
+    command.args("--duration 100ms --warmup 10ms --rate 1k --keys 9 --threads 1".split(' '));
+    assert_made(&run(command, b"", LIMIT));
+    assert!(fs::read_to_string(path).unwrap().contains("\u{fffd}.json"));
+}
+
+#[test]
+fn one_file_is_not_written_twice_and_what_has_no_end_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out").to_str().unwrap().to_owned();
+    let twice = tallyring(&["bench", "--port", "1", "--json", &path, "--html", &path]);
+    assert_eq!(twice.status.code(), Some(2), "{}", twice.stderr);
+    assert!(twice.stderr.contains("--html and --json would both write"), "{}", twice.stderr);
+    for arguments in [
+        &["bench", "--trace", "/dev/zero"][..],
+        &["bench", "merge", "/dev/zero"],
+        &["bench", "compare", "/dev/zero", "/dev/zero"],
+    ] {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        let finished = run(command, b"", Duration::from_secs(8));
+        assert_eq!(finished.status.code(), Some(2), "{arguments:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains("/dev/zero"), "{arguments:?}: {}", finished.stderr);
+    }
 }
 
 #[test]
