@@ -37,13 +37,16 @@ pub struct Arguments {
 /// What can be done with runs that have been made.
 #[derive(Debug, Subcommand)]
 pub enum Instead {
-    /// Compare the runs of two JSON files (--repeat makes several); exit code 0 if B is not worse than A, 1 if it is, 2
-    /// if there are too few runs to tell
+    /// Compare the runs of two JSON files (--repeat makes several); exit code 0 if B is not worse than A, 1 if it is or its
+    /// server was wrong, 2 if there are too few runs to tell, or they cannot be compared
     Compare {
         /// The runs to compare with
         a: PathBuf,
         /// The runs that are compared
         b: PathBuf,
+        /// Compare them although they were asked for different things; the differences are named
+        #[arg(long)]
+        different_workloads: bool,
     },
     /// Add up the histograms of several machines' .hlog files, and print the percentiles of the sum
     Merge {
@@ -100,7 +103,7 @@ impl Failure {
 /// Carry out `tallyring bench`.
 pub fn execute(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.instead {
-        Some(Instead::Compare { a, b }) => compare_files(a, b),
+        Some(Instead::Compare { a, b, different_workloads }) => compare_files(a, b, *different_workloads),
         Some(Instead::Merge { logs, hlog }) => merge_files(logs, hlog.as_deref()),
         None => measure(&arguments.options, &arguments.outputs),
     };
@@ -111,9 +114,9 @@ pub fn execute(arguments: &Arguments) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn compare_files(a: &Path, b: &Path) -> Result<u8, Failure> {
+fn compare_files(a: &Path, b: &Path, different_workloads: bool) -> Result<u8, Failure> {
     let (a, b) = (file::read(a).map_err(Failure::Read)?, file::read(b).map_err(Failure::Read)?);
-    let comparison = compare::compare(&a, &b);
+    let comparison = compare::compare(&a, &b, different_workloads);
     print(&comparison.table())?;
     Ok(comparison.exit_code())
 }
@@ -159,7 +162,7 @@ fn measure(options: &Options, outputs: &Outputs) -> Result<u8, Failure> {
         && !other.results.is_empty()
     {
         let addresses = format!("A is {}, B is {}\n", side.run.target.address, other.run.target.address);
-        print(&(addresses + &compare::compare(&side.results, &other.results).table()))?;
+        print(&(addresses + &compare::compare(&side.results, &other.results, false).table()))?;
     }
     if made_count < wanted_count {
         eprintln!("tallyring: not all runs were made: {made_count} of {wanted_count}");

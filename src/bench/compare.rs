@@ -5,6 +5,10 @@
 //! logarithms, since times vary by ratio). As several measures are looked at, each gets its part of the 5% of cases in
 //! which runs of the same thing may be called different (Bonferroni). What is smaller than the instrument resolves is no
 //! difference, however alike the runs of each side are.
+//!
+//! Runs whose server was wrong, that ended early, or that were asked for different things are never called equal or better.
+
+mod workload;
 
 use std::fmt::Write;
 
@@ -54,7 +58,7 @@ pub enum Finding {
     Better,
     /// B is worse.
     Worse,
-    /// There are too few runs.
+    /// It cannot be told.
     Unknown,
 }
 
@@ -71,23 +75,50 @@ impl Difference {
 }
 
 /// Both sides compared.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
     /// Each measure that all runs have.
     pub differences: Vec<Difference>,
     /// What makes the comparison doubtful.
     pub warnings: Vec<String>,
+    /// Why it has no verdict.
+    pub obstacles: Vec<String>,
+    /// B's server was wrong, and how: nothing makes up for that.
+    pub wrong: Option<String>,
     counts: (usize, usize),
 }
 
-/// Compare.
-pub fn compare(a: &[RunResult], b: &[RunResult]) -> Comparison {
+/// Compare. Runs that were asked for different things are compared only if that is wanted.
+pub fn compare(a: &[RunResult], b: &[RunResult], different_workloads: bool) -> Comparison {
     let values = |side: &[RunResult]| side.iter().map(|run| MEASURES.map(|(_, _, of)| of(run))).collect::<Vec<_>>();
-    Comparison {
-        differences: differences(&values(a), &values(b)),
-        warnings: warnings(a, b),
-        counts: (a.len(), b.len()),
+    let (a_values, b_values) = (values(a), values(b));
+    let differences = differences(&a_values, &b_values);
+    let mut comparison = Comparison { differences, counts: (a.len(), b.len()), ..Comparison::default() };
+    for (name, side, runs) in [("A", Side::A, a), ("B", Side::B, b)] {
+        comparison.look_at_verdicts(name, side, runs);
     }
+    let different = workload::differences(a, b);
+    if different_workloads {
+        comparison.warnings.extend(different.asked);
+    } else {
+        let refused = |what| format!("{what}. Compare like with like, or say --different-workloads");
+        comparison.obstacles.extend(different.asked.into_iter().map(refused));
+    }
+    comparison.warnings.extend(different.how);
+    comparison.warn(a, b, [&a_values, &b_values]);
+    if a.len().min(b.len()) < RUN_COUNT_MIN {
+        let obstacle = format!("too few runs: a verdict takes {RUN_COUNT_MIN} of each at least, --repeat 5 makes them");
+        comparison.obstacles.push(obstacle);
+    } else if comparison.differences.is_empty() {
+        comparison.obstacles.push("there is no measure that all runs have".to_owned());
+    }
+    comparison
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    A,
+    B,
 }
 
 /// The values of a run, in the order of the measures.
@@ -121,47 +152,73 @@ fn differences(a: &[Values], b: &[Values]) -> Vec<Difference> {
         .collect()
 }
 
-fn warnings(a: &[RunResult], b: &[RunResult]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let runs = || a.iter().chain(b);
-    let bad = runs().filter(|run| run.verdict != Verdict::Ok).count();
-    if bad > 0 {
-        warnings.push(format!("{bad} of the runs are not ok by themselves: look at their verdicts first"));
-    }
-    if runs().any(|run| run.host != a[0].host) {
-        warnings.push("the runs come from different generators' hosts".to_owned());
-    }
-    let load = |run: &RunResult| {
-        let mut workload = run.workload.clone();
-        // Repetitions have seeds of their own.
-        workload.seed = 0;
-        workload
-    };
-    if runs().any(|run| load(run) != load(&a[0])) {
-        warnings.push("the runs have different workloads".to_owned());
-    }
-    if runs().any(|run| run.workload.load == Load::Closed) {
-        warnings.push("a closed loop understates latency: compare throughput only".to_owned());
-    }
-    if a.len().min(b.len()) < RUN_COUNT_MIN {
-        warnings.push(format!("a verdict takes {RUN_COUNT_MIN} runs of each at least: --repeat 5 makes them"));
-    }
-    warnings
-}
-
 impl Comparison {
-    /// Of all measures together: worse when any is, better when none is worse and any is better.
+    /// Runs that are not ok by themselves are not equal to anything.
+    fn look_at_verdicts(&mut self, name: &str, side: Side, runs: &[RunResult]) {
+        let count = |of: fn(&Verdict) -> Option<&String>| {
+            let reasons: Vec<&String> = runs.iter().filter_map(|run| of(&run.verdict)).collect();
+            Some((reasons.len(), (*reasons.first()?).clone()))
+        };
+        if let Some((count, reason)) = count(|verdict| match verdict {
+            Verdict::Mismatch { reason } => Some(reason),
+            _ => None,
+        }) {
+            let text = format!("the server was wrong in {count} of {} runs of {name}: {reason}", runs.len());
+            match side {
+                Side::A => self.obstacles.push(text),
+                Side::B => self.wrong = Some(text),
+            }
+        }
+        if let Some((count, reason)) = count(|verdict| match verdict {
+            Verdict::Partial { reason } => Some(reason),
+            _ => None,
+        }) {
+            let text = format!("{count} of {} runs of {name} ended early: {reason}", runs.len());
+            self.obstacles.push(text);
+        }
+        if let Some((count, reason)) = count(|verdict| match verdict {
+            Verdict::Inconclusive { reason } => Some(reason),
+            _ => None,
+        }) {
+            self.warnings.push(format!("{count} of {} runs of {name} are inconclusive: {reason}", runs.len()));
+        }
+    }
+
+    fn warn(&mut self, a: &[RunResult], b: &[RunResult], values: [&[Values]; 2]) {
+        let runs = || a.iter().chain(b);
+        for (at, (name, ..)) in MEASURES.iter().enumerate() {
+            let missing = values.map(|side| side.iter().filter(|values| values[at].is_none()).count());
+            let sides = ["A", "B"].into_iter().zip(missing).zip(values).filter(|((_, missing), _)| *missing > 0);
+            let sides: Vec<String> =
+                sides.map(|((side, missing), runs)| format!("{missing} of {} runs of {side}", runs.len())).collect();
+            if !sides.is_empty() {
+                let warning = format!("{name} is left out: {} have too few replies for it", sides.join(" and "));
+                self.warnings.push(warning);
+            }
+        }
+        if runs().any(|run| run.host != a[0].host) {
+            self.warnings.push("the runs come from different generators' hosts".to_owned());
+        }
+        if runs().any(|run| run.workload.load == Load::Closed) {
+            self.warnings.push("a closed loop understates latency: compare throughput only".to_owned());
+        }
+    }
+
+    /// Of all measures together: worse when any is, or the server was wrong; better when none is worse and any is better.
     pub fn finding(&self) -> Finding {
         let any = |finding| self.differences.iter().any(|difference| difference.finding() == finding);
         match () {
-            () if self.differences.is_empty() || any(Finding::Unknown) => Finding::Unknown,
+            () if self.wrong.is_some() => Finding::Worse,
+            () if !self.obstacles.is_empty() || self.differences.is_empty() || any(Finding::Unknown) => {
+                Finding::Unknown
+            }
             () if any(Finding::Worse) => Finding::Worse,
             () if any(Finding::Better) => Finding::Better,
             () => Finding::Equal,
         }
     }
 
-    /// The exit code of the process: 0 for equal or better, 1 for worse, 2 for too few runs.
+    /// The exit code of the process: 0 for equal or better, 1 for worse, 2 for no verdict.
     pub fn exit_code(&self) -> u8 {
         match self.finding() {
             Finding::Equal | Finding::Better => 0,
@@ -198,11 +255,12 @@ impl Comparison {
             .expect(TAKES_ALL);
         }
         self.warnings.iter().for_each(|warning| writeln!(text, "note: {warning}").expect(TAKES_ALL));
-        let verdict = match self.finding() {
-            Finding::Equal => "equal: no difference that the runs' own variation would not explain",
-            Finding::Better => "B is better",
-            Finding::Worse => "B is worse",
-            Finding::Unknown => "undecided: too few runs",
+        let verdict = match (self.finding(), &self.wrong) {
+            (_, Some(wrong)) => format!("B is worse: {wrong}"),
+            (Finding::Equal, None) => "equal: no difference that the runs' own variation would not explain".to_owned(),
+            (Finding::Better, None) => "B is better".to_owned(),
+            (Finding::Worse, None) => "B is worse".to_owned(),
+            (Finding::Unknown, None) => format!("undecided: {}", self.obstacles.join("; ")),
         };
         let (a, b) = self.counts;
         writeln!(text, "verdict: {verdict} ({a} and {b} runs)").expect(TAKES_ALL);
@@ -227,7 +285,7 @@ mod tests {
     fn found(noise: &mut Noise, count: usize, factor: f64) -> Finding {
         let mut side = |factor: f64| (0..count).map(|_| noisy(noise, factor)).collect::<Vec<_>>();
         let differences = differences(&side(1.0), &side(factor));
-        Comparison { differences, warnings: Vec::new(), counts: (count, count) }.finding()
+        Comparison { differences, counts: (count, count), ..Comparison::default() }.finding()
     }
 
     #[test]
@@ -255,7 +313,7 @@ mod tests {
         let side = |per_s: [f64; 3]| per_s.map(|per_s| [Some(per_s), Some(5e4), None, None]);
         let of = |b: [f64; 3]| {
             let differences = differences(&side([25_000.0, 25_001.0, 25_000.0]), &side(b));
-            Comparison { differences, warnings: Vec::new(), counts: (3, 3) }.finding()
+            Comparison { differences, counts: (3, 3), ..Comparison::default() }.finding()
         };
         assert_eq!(of([24_975.0, 24_976.0, 24_974.0]), Finding::Equal);
         assert_eq!(of([24_750.0, 24_752.0, 24_749.0]), Finding::Worse);
@@ -267,26 +325,75 @@ mod tests {
         vec![run; count]
     }
 
+    #[track_caller]
+    fn assert_says(comparison: &Comparison, code: u8, said: &[&str]) {
+        let text = comparison.table();
+        assert_eq!(comparison.exit_code(), code, "{text}");
+        said.iter().for_each(|said| assert!(text.contains(said), "{said} in {text}"));
+    }
+
     #[test]
-    fn few_runs_have_no_verdict_and_others_circumstances_are_named() {
+    fn few_runs_have_no_verdict_and_other_circumstances_are_named() {
         let (a, mut b) = (set(2, 100_000), set(5, 100_000));
         b[0].host.kernel = "6.1.0".to_owned();
-        b[1].workload.connection_count = 51;
-        b[2].verdict = Verdict::Partial { reason: "interrupted".to_owned() };
-        let comparison = compare(&a, &b);
-        assert_eq!((comparison.finding(), comparison.exit_code()), (Finding::Unknown, 2));
-        let text = comparison.table();
-        for said in ["--repeat", "different generators' hosts", "different workloads", "1 of the runs", "undecided"] {
-            assert!(text.contains(said), "{said} in {text}");
-        }
+        b[1].verdict = Verdict::Inconclusive { reason: "the generator was late".to_owned() };
+        let said = ["--repeat", "different generators' hosts", "1 of 5 runs of B are inconclusive: the generator"];
+        assert_says(&compare(&a, &b, false), 2, &said);
+        assert_says(&compare(&a, &b, false), 2, &["verdict: undecided: too few runs", "(2 and 5 runs)"]);
+    }
+
+    #[test]
+    fn runs_that_are_wrong_or_partial_are_neither_better_nor_equal() {
+        let with = |verdict: Verdict| {
+            let mut runs = set(3, 200_000);
+            runs[1].verdict = verdict;
+            runs
+        };
+        let wrong = with(Verdict::Mismatch { reason: "4 increments are lost".to_owned() });
+        let partial = with(Verdict::Partial { reason: "interrupted after 1 s".to_owned() });
+        let good = set(3, 100_000);
+        assert_says(&compare(&good, &set(3, 200_000), false), 0, &["verdict: B is better"]);
+        let said = "verdict: B is worse: the server was wrong in 1 of 3 runs of B: 4 increments are lost";
+        assert_says(&compare(&good, &wrong, false), 1, &[said]);
+        assert_says(
+            &compare(&wrong, &good, false),
+            2,
+            &["verdict: undecided: the server was wrong in 1 of 3 runs of A"],
+        );
+        assert_says(&compare(&good, &partial, false), 2, &["1 of 3 runs of B ended early: interrupted after 1 s"]);
+        assert_says(&compare(&partial, &good, false), 2, &["1 of 3 runs of A ended early"]);
+        assert_says(&compare(&wrong, &wrong, true), 1, &["B is worse"]);
+    }
+
+    #[test]
+    fn different_workloads_are_compared_only_when_asked_to() {
+        let (a, mut b) = (set(3, 100_000), set(3, 100_000));
+        b.iter_mut().for_each(|run| run.workload.pipeline_depth = 16);
+        assert_says(&compare(&a, &b, false), 2, &["undecided: pipeline: 1 and 16", "--different-workloads"]);
+        assert_says(&compare(&a, &b, true), 0, &["note: pipeline: 1 and 16", "verdict: equal"]);
+    }
+
+    #[test]
+    fn what_one_side_lacks_is_named() {
+        let (a, mut b) = (set(3, 100_000), set(3, 100_000));
+        b[2].latency = Default::default();
+        let text = compare(&a, &b, false).table();
+        assert!(text.contains("note: response p99 is left out: 1 of 3 runs of B have too few replies"), "{text}");
+        b.iter_mut().for_each(|run| run.requests.answered = 0);
+        assert_says(
+            &compare(&a, &b, false),
+            2,
+            &["throughput is left out: 3 of 3 runs of B", "no measure that all runs"],
+        );
     }
 
     #[test]
     fn the_table_shows_both_sides() {
-        let comparison = compare(&set(3, 100_000), &set(3, 90_000));
+        let comparison = compare(&set(3, 100_000), &set(3, 90_000), false);
         assert_eq!((comparison.finding(), comparison.exit_code()), (Finding::Worse, 1));
         let text = comparison.table();
         assert!(text.contains("throughput") && text.contains("0.900") && text.contains("-10.0%"), "{text}");
-        assert!(text.contains("response p99 ") && !text.contains("p99.9"), "100 samples beyond it are too few: {text}");
+        let few = "response p99.9 is left out: 3 of 3 runs of A and 3 of 3 runs of B have too few replies";
+        assert!(text.contains("response p99 ") && text.contains(few), "100 samples beyond it are too few: {text}");
     }
 }
