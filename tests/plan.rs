@@ -10,6 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use support::{RedisServer, Server};
+use tallyring::bench::mix::Mix;
+use tallyring::bench::nodes::{self, Node};
+use tallyring::bench::target::{Address, Target};
+use tallyring::plan::memory::{Memory, measure};
+
+#[path = "it/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "these tests need less of it than the other ones")]
+mod support;
 
 /// A plan is inconclusive when another one takes its generator's time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -201,6 +210,9 @@ fn what_cannot_be_planned_says_why() {
         (&["--cluster", "--command", "MGET a:{key} b:{key}"], 2, "not all of one slot"),
         (&["--key-size", "2"], 2, "keys of 2 bytes are out of range"),
         (&["--resp", "4"], 2, "4"),
+        (&["--total-keys", "1000"], 2, "--total-keys is of no use without --peak"),
+        (&["--growth", "30%"], 2, "--growth is of no use without --peak"),
+        (&["--nodes-lost", "1"], 2, "--nodes-lost is of no use without --peak"),
     ] {
         let output = plan(port, directory.path(), flags);
         let text = String::from_utf8_lossy(&output.stderr);
@@ -208,4 +220,82 @@ fn what_cannot_be_planned_says_why() {
         assert!(text.contains(said), "{flags:?}: {text}");
         assert!(output.stdout.is_empty(), "{flags:?}");
     }
+}
+
+fn target(address: SocketAddr) -> Target {
+    Target { address: Address::Tcp(address), auth: None, resp: 2 }
+}
+
+/// What a counter of the keys of `mix` takes, measured with 60,000 of them.
+fn memory_of(nodes: &[Node], mix: &str, key_bytes: usize) -> Memory {
+    let forms = Mix::parse(mix, 100_000, key_bytes).unwrap().forms();
+    measure(nodes, &forms, 60_000, 1, &mut ()).unwrap()
+}
+
+#[test]
+fn a_cluster_is_planned() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start_with(2, &["--cluster-enabled", "yes"]);
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--cluster", "--trial", "1s", "--start-rate", "500"];
+    let mut child = command(server.address().port(), directory.path(), &flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It gets as far as its second trial: the generator's ceiling is known, and the nodes were idle after the first.
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut seen = Vec::new();
+    while seen.iter().filter(|line: &&String| line.contains("s of trials to go")).count() < 2 {
+        let Some(line) = progress.next() else { panic!("it ended before its second trial: {seen:?}") };
+        seen.push(line);
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let rest: Vec<String> = progress.collect();
+    assert!(seen.iter().any(|line| line.contains("generator's ceiling ")), "{seen:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(2), "{seen:?}");
+    assert!(rest.iter().any(|line| line.contains("partial: interrupted")), "{seen:?}{rest:?}");
+}
+
+#[test]
+fn the_memory_of_a_cluster_is_that_of_all_its_nodes_and_each_server_counts_once() {
+    let server = Server::start_with(2, &["--cluster-enabled", "yes"]);
+    let target = target(server.address());
+    let nodes = nodes::of_cluster(&mut target.control().unwrap(), &target).unwrap();
+    assert_eq!(nodes.len(), 2);
+    let alone = [Node { target: target.clone(), slots: None }];
+    let (all, one) = (memory_of(&nodes, "incr", 16), memory_of(&alone, "incr", 16));
+    assert_eq!((all.server_count, one.server_count), (1, 1));
+    assert_eq!((all.points.last().unwrap().0, one.points.last().unwrap().0), (60_000, 60_000));
+    let ratio = all.counter_bytes / one.counter_bytes;
+    assert!((0.5..2.0).contains(&ratio), "{} and {}", all.counter_bytes, one.counter_bytes);
+    server.connect().expect("DBSIZE", support::int(0));
+}
+
+#[test]
+fn the_memory_of_a_counter_is_that_of_the_loads_own_keys() {
+    let Some(server) = RedisServer::start_or_skip(&[]) else { return };
+    let nodes = [Node { target: target(server.address()), slots: None }];
+    // As a load leaves them: 20,000 counters with keys of 200 bytes.
+    let mut load = server.connect();
+    let used = |load: &mut support::Conn| -> f64 {
+        let info = load.ask("INFO memory").text();
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let before = used(&mut load);
+    let keys: Vec<String> = (0..20_000).map(|number| format!("counter:{number:0192}")).collect();
+    for keys in keys.chunks(100) {
+        let pairs: Vec<String> = keys.iter().map(|key| format!("{key} 1")).collect();
+        load.expect(&format!("MSET {}", pairs.join(" ")), support::ok());
+    }
+    let real_bytes = (used(&mut load) - before) / 20_000.0;
+    let memory = memory_of(&nodes, "incr", 200);
+    assert!(memory.growth_seen, "{memory:?}");
+    let (mean, worst) = (memory.counter_bytes / real_bytes, memory.counter_bytes_worst / real_bytes);
+    assert!((0.9..1.1).contains(&mean) && (1.0..1.15).contains(&worst), "{real_bytes}: {memory:?}");
+    // A time to live costs an entry in another table.
+    let expiring = memory_of(&nodes, "expiring", 200);
+    assert!(expiring.counter_bytes > memory.counter_bytes + 20.0, "{expiring:?} and {memory:?}");
+    load.expect("DBSIZE", support::int(20_000));
 }

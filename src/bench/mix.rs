@@ -24,6 +24,15 @@ pub struct Mix {
     text: String,
 }
 
+/// A form of the keys that a load has in the server's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Bytes of a key.
+    pub key_bytes: usize,
+    /// They are given a time to live.
+    pub expires: bool,
+}
+
 impl Mix {
     /// From text as `incr=90,get=10,mget:10=5`; without a weight a command has 1. Keys are `key_bytes` long, their
     /// numbers below `key_count`.
@@ -121,6 +130,19 @@ impl Mix {
     /// Bytes of the longest request.
     pub fn request_bytes_max(&self) -> usize {
         self.templates.iter().map(Template::request_bytes).max().expect("a mix is not empty")
+    }
+
+    /// The forms that its keys have, in the order of the commands; none where no command has a key.
+    pub fn forms(&self) -> Vec<Form> {
+        let mut forms: Vec<(Option<&KeyNames>, Form)> = Vec::new();
+        for template in self.templates.iter().filter(|template| template.key_bytes() > 0) {
+            let names = template.names.as_ref();
+            match forms.iter_mut().find(|(other, _)| names.is_some() && *other == names) {
+                Some((_, form)) => form.expires |= template.expires,
+                None => forms.push((names, Form { key_bytes: template.key_bytes(), expires: template.expires })),
+            }
+        }
+        forms.into_iter().map(|(_, form)| form).collect()
     }
 
     /// The keys whose counters the load counts, each form once; an error says why nothing can be verified.
@@ -280,6 +302,25 @@ mod tests {
         for (key_count, key_bytes) in [(100, 8), (100, 1_025), (u32::MAX, 10)] {
             assert!(Mix::parse("incr", key_count, key_bytes).is_err());
         }
+    }
+
+    #[test]
+    fn keys_have_their_forms_and_some_expire() {
+        let form = |key_bytes, expires| Form { key_bytes, expires };
+        assert_eq!(mix("incr,get,mget:3,ping").forms(), [form(16, false)]);
+        assert_eq!(mix("incr=9,expiring:5").forms(), [form(16, false), form(16, true)]);
+        assert_eq!(mix("ping").forms(), []);
+        let commands = |commands: &[&str]| {
+            let commands: Vec<String> = commands.iter().map(|command| (*command).to_owned()).collect();
+            Mix::of_commands(&commands, 10).unwrap().forms()
+        };
+        // A counter that one command counts and another one lets expire is one.
+        assert_eq!(
+            commands(&["INCR a:{key}", "expire a:{key} 60", "GET visits:{key}"]),
+            [form(10, true), form(15, false)]
+        );
+        assert_eq!(commands(&["SET a:{key} 1 ex 60"]), [form(10, true)]);
+        assert_eq!(commands(&["SET EX 1", "SETEX {key} 9 1"]), [form(2, false), form(8, true)]);
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub struct Template {
     pub reply_count: u32,
     /// The keys that it counts or reads, of all its arguments; `None` where they are not of one form.
     pub names: Option<KeyNames>,
+    /// It gives its key a time to live.
+    pub expires: bool,
     bytes: Vec<u8>,
     holes: Vec<Hole>,
     digits: Digits,
@@ -176,6 +178,7 @@ impl Template {
             effect,
             reply_count: commands.len() as u32,
             names: key_names(&commands[0], key_arguments, digits),
+            expires: commands.iter().any(|arguments| gives_expiry(arguments)),
             bytes: Vec::new(),
             holes: Vec::new(),
             digits,
@@ -310,6 +313,18 @@ fn effect(words: &[String]) -> (Effect, Vec<usize>) {
         (_, 1) => (Effect::Unknown, Vec::new()),
         _ => (Effect::Unknown, vec![1]),
     }
+}
+
+/// Whether a command gives its key a time to live.
+fn gives_expiry(arguments: &[Argument]) -> bool {
+    let is_one_of = |argument: &Argument, words: &[&str]| match &argument.0[..] {
+        [Piece::Text(text)] => words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes())),
+        _ => false,
+    };
+    let [name, key_and_more @ ..] = arguments else { return false };
+    is_one_of(name, &["EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "SETEX", "PSETEX"])
+        || (is_one_of(name, &["SET", "GETEX"])
+            && key_and_more.iter().skip(1).any(|argument| is_one_of(argument, &["EX", "PX", "EXAT", "PXAT"])))
 }
 
 fn argument(word: &str, next_key: &mut usize) -> Argument {

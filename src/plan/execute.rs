@@ -8,24 +8,31 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::capacity::{Demand, PerNode, what_if};
+use super::drain::drain;
 use super::jitter::jitter;
 use super::memory;
 use super::options::{Options, per_s};
 use super::progress::{Quiet, line, say};
 use super::report;
 use super::result::{Calibration, Confirmed, FORMAT, Plan, Scaling, Step};
+use super::room::Room;
 use super::search::{Found, Length, Next, Phase, Range, Search};
 use super::trial::judge;
 use super::usl::Usl;
+use crate::bench::file;
 use crate::bench::fingerprint::Fingerprint;
+use crate::bench::flags::command_line;
 use crate::bench::histogram::{self, BEYOND_COUNT_MIN, Recorded};
 use crate::bench::hlog::Log;
+use crate::bench::mix::Form;
+use crate::bench::nodes::{self, Node};
 use crate::bench::result::{Arrivals, Load, RunResult, Server};
 use crate::bench::sink::Sink;
 use crate::bench::table;
 use crate::bench::target::{Address, Target};
 use crate::bench::units::{rate, time};
 use crate::bench::watch::Interruption;
+use crate::bench::written::print;
 use crate::bench::{self, Limit, Observer, Run};
 use crate::host::{self, Host};
 
@@ -42,10 +49,8 @@ const SHORT_DIVISOR: u32 = 5;
 /// The lowest rate that is tried, in requests a second.
 const FLOOR_PER_S: f64 = 100.0;
 
-/// After a trial the server gets so long to work off what it has left, and counts as idle once it answers this quickly.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
-const DRAIN_PAUSE: Duration = Duration::from_millis(100);
-const IDLE_ANSWER: Duration = Duration::from_millis(20);
+/// The keys of a load that has none, to see what a counter takes.
+const ANY_FORM: Form = Form { key_bytes: 16, expires: false };
 
 /// What a TCP segment takes on the wire beside its data: Ethernet with its gaps, IP, TCP with timestamps.
 const SEGMENT_OVERHEAD_BYTES: f64 = 90.0;
@@ -53,7 +58,7 @@ const SEGMENT_OVERHEAD_BYTES: f64 = 90.0;
 /// Carry out `tallyring plan`.
 pub fn execute(options: &Options) -> ExitCode {
     host::raise_soft_limits();
-    let run = match options.run(&Host::read(), std::env::args().collect()) {
+    let run = match options.run(&Host::read(), command_line()) {
         Ok(run) => run,
         Err(error) => {
             eprintln!("tallyring: {error}");
@@ -73,12 +78,13 @@ pub fn execute(options: &Options) -> ExitCode {
         line(&format!("partial: {partial}"));
         planning.plan.partial = Some(partial);
     }
-    print!("{}", report::summary(&planning.plan));
-    match planning.write() {
-        Ok(()) => {
-            println!("written      {}", options.output.join("report.html").display());
-            ExitCode::from(planning.plan.exit_code())
-        }
+    let mut text = report::summary(&planning.plan);
+    let written = planning.write().map(|()| {
+        text += &format!("written      {}\n", options.output.join("report.html").display());
+    });
+    let printed = print(&text).map_err(|error| error.to_string());
+    match written.and(printed) {
+        Ok(()) => ExitCode::from(planning.plan.exit_code()),
         Err(problem) => {
             eprintln!("tallyring: {problem}");
             ExitCode::from(1)
@@ -89,6 +95,7 @@ pub fn execute(options: &Options) -> ExitCode {
 struct Planning<'a> {
     options: &'a Options,
     run: Run,
+    nodes: Vec<Node>,
     observer: Quiet,
     plan: Plan,
     started: Instant,
@@ -97,7 +104,11 @@ struct Planning<'a> {
 impl<'a> Planning<'a> {
     /// Everything that can go wrong at once does so here: a server that is down, a directory that cannot be made.
     fn begin(options: &'a Options, run: Run) -> Result<Planning<'a>, String> {
-        run.target.control().map_err(|error| error.to_string())?;
+        let mut control = run.target.control().map_err(|error| error.to_string())?;
+        let nodes = match run.cluster {
+            true => nodes::of_cluster(&mut control, &run.target).map_err(|error| error.to_string())?,
+            false => vec![Node { target: run.target.clone(), slots: None }],
+        };
         fs::create_dir_all(&options.output)
             .map_err(|error| format!("cannot make {}: {error}. Choose another --output", options.output.display()))?;
         let started_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
@@ -137,6 +148,7 @@ impl<'a> Planning<'a> {
         Ok(Planning {
             options,
             run,
+            nodes,
             observer: Quiet { interruption: Interruption::listen() },
             plan,
             started: Instant::now(),
@@ -173,7 +185,8 @@ impl<'a> Planning<'a> {
         say("calibrating: the generator's ceiling");
         let sink = Sink::start(&self.run.mix, None).map_err(|error| format!("no port for the null sink: {error}"))?;
         let target = Target { address: Address::Tcp(sink.address()), auth: None, resp: 2 };
-        let ceiling = Run { target, verify: false, ..self.variation(Load::Closed, CALIBRATION_TIME) };
+        // The sink is one server, whatever is planned.
+        let ceiling = Run { target, cluster: false, verify: false, ..self.variation(Load::Closed, CALIBRATION_TIME) };
         let result = bench::run(&ceiling, &mut self.observer).map_err(|error| error.to_string())?;
         drop(sink);
         self.plan.calibration.generator_per_s = Some(result.achieved_per_s());
@@ -242,7 +255,7 @@ impl<'a> Planning<'a> {
             }
             self.plan.steps.push(step);
             self.describe(&result);
-            self.drain()?;
+            drain(&self.nodes, || self.go_on())?;
         };
         self.plan.confirmed = Confirmed::of(&self.plan.steps, Recorded(confirming.1));
         self.plan.found = Some(found);
@@ -280,7 +293,7 @@ impl<'a> Planning<'a> {
             let result = bench::run(&run, &mut self.observer);
             self.go_on()?;
             points.push((count as u64, result.map_err(|error| error.to_string())?.achieved_per_s()));
-            self.drain()?;
+            drain(&self.nodes, || self.go_on())?;
         }
         let usl = Usl::fit(&points.iter().map(|(count, per_s)| (*count as f64, *per_s)).collect::<Vec<_>>());
         self.plan.scaling = Some(Scaling { points, usl });
@@ -291,10 +304,18 @@ impl<'a> Planning<'a> {
         if self.options.memory_keys == 0 {
             return Ok(());
         }
-        let measured = memory::measure(&self.run.target, self.options.memory_keys, self.run.seed, &mut self.observer);
+        let mut forms = self.run.mix.forms();
+        if forms.is_empty() {
+            forms.push(ANY_FORM);
+        }
+        let (key_count, seed) = (self.options.memory_keys, self.run.seed);
+        let measured = memory::measure(&self.nodes, &forms, key_count, seed, &mut self.observer);
         self.go_on()?;
         match measured {
-            Ok(memory) => self.plan.memory = Some(memory),
+            Ok(memory) => {
+                self.plan.notes.extend(memory.notes());
+                self.plan.memory = Some(memory);
+            }
             Err(problem) => self.plan.notes.push(format!("Memory was not measured: {problem}")),
         }
         Ok(())
@@ -303,12 +324,12 @@ impl<'a> Planning<'a> {
     fn answer(&mut self) {
         let Some(confirmed) = &self.plan.confirmed else { return };
         let memory = self.plan.memory.as_ref();
-        let info = memory.map(|memory| memory.info);
-        let of_server = info.and_then(|info| info.maxmemory_bytes.or(info.system_bytes)).map(|bytes| bytes as f64);
+        let given_bytes = self.options.node_memory.map(|bytes| bytes.0);
+        let room = Room::of(memory, given_bytes, self.run.connections);
         let segments = SEGMENT_OVERHEAD_BYTES / self.run.pipeline as f64;
         let node = PerNode {
             rate_per_s: confirmed.lower_bound_per_s,
-            memory_bytes: self.options.node_memory.map(|bytes| bytes.0 as f64).or(of_server),
+            memory_bytes: room.bytes,
             counter_bytes: memory.map(|memory| memory.counter_bytes_worst),
             network_bytes_per_s: self.options.network.map(|bits| bits.0 / 8.0),
             request_bytes: self.run.mix.request_bytes_max() as f64 + segments,
@@ -320,6 +341,7 @@ impl<'a> Planning<'a> {
                 key_count: self.options.total_keys as f64 * factor,
                 nodes_lost: self.options.nodes_lost,
             };
+            self.plan.notes.extend(room.note.filter(|_| demand.key_count > 0.0));
             if demand.key_count > 0.0 && (node.memory_bytes.is_none() || node.counter_bytes.is_none()) {
                 let note = "The counters' memory is not in the answer: it was not measured, or the server's is not known \
                             (--node-memory)";
@@ -354,26 +376,8 @@ impl<'a> Planning<'a> {
     fn keep_log(&self, result: &RunResult, phase: Phase) -> Result<String, String> {
         let name = format!("trial-{:02}-{}.hlog", self.plan.steps.len() + 1, phase.name());
         let path = self.options.output.join(&name);
-        let written = fs::File::create(&path).and_then(|file| {
-            let log = Log::of(result).map_err(std::io::Error::other)?;
-            log.write(&mut std::io::BufWriter::new(file))
-        });
+        let written = Log::of(result).map_err(std::io::Error::other).and_then(|log| file::write_log(&path, &log));
         written.map(|()| name).map_err(|error| format!("cannot write {}: {error}", path.display()))
-    }
-
-    /// Let the server work off what the last trial has left it.
-    fn drain(&self) -> Result<(), String> {
-        let begun = Instant::now();
-        loop {
-            std::thread::sleep(DRAIN_PAUSE);
-            self.go_on()?;
-            let mut control = self.run.target.control().map_err(|error| error.to_string())?;
-            let asked = Instant::now();
-            control.call(&["PING"]).map_err(|error| error.to_string())?;
-            if asked.elapsed() < IDLE_ANSWER || begun.elapsed() > DRAIN_TIME_MAX {
-                return Ok(());
-            }
-        }
     }
 
     fn write(&self) -> Result<(), String> {

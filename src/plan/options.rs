@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, help_heading = "Goal", default_value_t = 0, value_name = "COUNT")]
     pub total_keys: u64,
 
-    /// Memory of one server for counters; its own maxmemory otherwise
+    /// Memory of one server for counters; otherwise what its own maxmemory leaves them, or half of its machine's memory
     #[arg(long, help_heading = "Goal", value_name = "SIZE")]
     pub node_memory: Option<ByteCount>,
 
@@ -69,7 +69,8 @@ pub struct Options {
     #[arg(long, help_heading = "Search", default_value = "10s", value_name = "TIME")]
     pub trial: Time,
 
-    /// Counters that are added to see what one takes, and deleted again; 0 for none
+    /// Counters that are added to see what one takes, and deleted again: as many as there are, to see a table grow; 0 for
+    /// none
     #[arg(long, help_heading = "Search", default_value_t = 200_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     pub memory_keys: u64,
 
@@ -123,6 +124,12 @@ impl Options {
             if rate == Some(Rate::Max) {
                 return Err(wrong(flag, "\"max\" is no rate here", "Give a number such as 500k"));
             }
+        }
+        let of_peak =
+            [("total-keys", self.total_keys > 0), ("growth", self.growth.0 > 0.0), ("nodes-lost", self.nodes_lost > 0)];
+        if let Some((flag, _)) = of_peak.iter().find(|(_, given)| *given && self.peak.is_none()) {
+            let remedy = "Give the requests a second that all servers together are to carry, such as --peak 3m";
+            return Err(wrong(flag, "is of no use without --peak", remedy));
         }
         if self.trial.0 < TRIAL_MIN {
             return Err(wrong("trial", "is too short to judge a goal by its seconds", "Choose 1s or more"));

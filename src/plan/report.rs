@@ -111,8 +111,10 @@ fn facts(plan: &Plan) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if let Some(memory) = &plan.memory {
         let mut line = format!(
-            "{:.1} bytes a counter, {:.1} where the table has just grown",
-            memory.counter_bytes, memory.counter_bytes_worst
+            "{:.1} bytes a counter, {:.1} where the table has just grown{}",
+            memory.counter_bytes,
+            memory.counter_bytes_worst,
+            if memory.growth_seen { "" } else { " (estimated)" }
         );
         if let Some(bytes) = memory.connection_bytes {
             write!(line, "; {bytes:.0} bytes an idle connection").expect(TAKES_ALL);

@@ -136,6 +136,10 @@ fn the_name_of_a_file_may_be_no_text() {
     command.args("--duration 100ms --warmup 10ms --rate 1k --keys 9 --threads 1".split(' '));
     assert_made(&run(command, b"", LIMIT));
     assert!(fs::read_to_string(path).unwrap().contains("\u{fffd}.json"));
+    let mut command = Command::new(binary());
+    command.args(["plan", "--port", &closed_port().to_string(), "--output"]).arg(OsStr::from_bytes(b"\xff"));
+    let finished = run(command, b"", LIMIT);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::bench::sample;
 use crate::plan::capacity::{Demand, PerNode, what_if};
-use crate::plan::memory::{Info, Memory};
+use crate::plan::memory::{Measured, Memory};
 use crate::plan::result::{Calibration, Confirmed, FORMAT};
 use crate::plan::search::{Length, Phase};
 use crate::plan::usl::Usl;
@@ -64,7 +64,11 @@ fn plan() -> Plan {
             usl: Usl::fit(&points.iter().map(|(n, x)| (*n as f64, *x)).collect::<Vec<_>>()),
             points,
         }),
-        memory: Memory::of(Info::default(), vec![(1_000, 40_000), (2_000, 90_000), (3_000, 130_000)], &[]),
+        memory: Memory::of(Measured {
+            server_count: 1,
+            points: vec![(1_000, 40_000), (2_000, 90_000), (3_000, 130_000)],
+            ..Measured::default()
+        }),
         fleets: what_if(&node, Demand { rate_per_s: 3e6, key_count: 2e8, nodes_lost: 1 }),
         per_node: Some(node),
         notes: vec!["<note>".to_owned()],
