@@ -81,12 +81,10 @@ impl Parsing<'_> {
             self.session.state = State::Skip { left_count };
             return self.refuse_command(spec, QUEUE_FULL);
         }
-        if let Some(transaction) = self.session.client.transaction.as_mut() {
-            if !transaction.aborted {
-                transaction.queue.put_slice(head);
-                transaction.command_count += 1;
-                transaction.writes |= spec.flags.has(flag::WRITE);
-            }
+        if let Some(transaction) = self.session.client.transaction.as_mut().filter(|queued| !queued.aborted) {
+            transaction.queue.put_slice(head);
+            transaction.command_count += 1;
+            transaction.writes |= spec.flags.has(flag::WRITE);
         }
         self.session.state = State::Queue(Queue { left_count, each, slots, at_key: true });
         Ok(())
