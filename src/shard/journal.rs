@@ -134,13 +134,22 @@ impl Shard {
         let head = FileHead { shard: self.index as u16, shard_count: self.map.shard_count() as u16 };
         let mut last = 0;
         loop {
-            journals.until_on(self.index).await;
-            self.start_recording(last + 1);
+            self.until_recorded(journals).await;
+            if self.journal.leftover.borrow().is_none() {
+                self.start_recording(last + 1);
+            }
             let keeper = Keeper::new(self.clone(), journals, head, last);
             match keeper.keep().await {
                 Some(end) => last = end,
                 None => return,
             }
+        }
+    }
+
+    /// Until changes are recorded, or have been: the journals may be switched off before this shard has begun with its own.
+    async fn until_recorded(&self, journals: &Journals) {
+        while !journals.is_on() && self.journal.leftover.borrow().is_none() {
+            journals.wakes[self.index].notified().await;
         }
     }
 

@@ -75,13 +75,6 @@ impl Journals {
         self.wakes.iter().for_each(Notify::notify_one);
     }
 
-    /// Until changes are recorded; only the shard itself waits so.
-    pub async fn until_on(&self, shard: usize) {
-        while !self.is_on() {
-            self.wakes[shard].notified().await;
-        }
-    }
-
     /// The right to switch; `None` while another client has it.
     pub fn switch(&self) -> Option<Switch<'_>> {
         // Made only if it is granted: dropping it gives the right back.

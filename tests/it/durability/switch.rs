@@ -256,6 +256,19 @@ fn a_kill_while_it_is_switched_loses_nothing_that_was_to_be_kept() {
     kill_while_switching(directory.path(), cycle_count);
 }
 
+#[test]
+fn who_switches_it_off_at_once_is_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for _ in 0..10 {
+        let server = serve_in(directory.path(), 8, &["--appendfsync", "everysec"]);
+        let mut conn = server.connect();
+        conn.expect("CONFIG SET appendonly no", ok());
+        conn.expect("CONFIG GET appendonly", array([bulk("appendonly"), bulk("no")]));
+        conn.expect("INCR forgotten", int(1));
+        kill(server);
+    }
+}
+
 /// Switch on and off and on while others do, and count in between, until that is to stop. Who is refused tries again.
 fn contend(mut conn: Conn, key: &str, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
