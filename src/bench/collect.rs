@@ -62,6 +62,7 @@ impl Collecting {
             commands: vec![Times::default(); command_count],
             open: VecDeque::new(),
             seconds: Vec::new(),
+            late: Open::default(),
             passed_counts: vec![0; spares.len()],
             spares,
             progress,
@@ -83,13 +84,24 @@ impl Collecting {
         (Collecting { thread: thread.expect("threads can be started: the load threads were"), is_over }, seen)
     }
 
-    /// The load threads have ended: the times of each command, and all seconds up to the end.
-    pub fn finish(self, span: Span, reports: &[ThreadReport]) -> (Vec<Times>, Vec<Second>) {
+    /// The load threads have ended.
+    pub fn finish(self, span: Span, reports: &[ThreadReport]) -> Collected {
         self.is_over.store(true, Ordering::Relaxed);
         let (mut collector, left) = self.thread.join().expect("a thread that fails ends the process");
         left.iter().for_each(|recorded| collector.take(recorded));
         collector.finish(span, reports)
     }
+}
+
+/// All that was recorded.
+#[derive(Debug)]
+pub struct Collected {
+    /// The times of each command.
+    pub commands: Vec<Times>,
+    /// All seconds up to the end.
+    pub seconds: Vec<Second>,
+    /// What came after it.
+    pub late: Option<Second>,
 }
 
 /// Let everybody else go first.
@@ -102,12 +114,20 @@ fn stand_aside() {
     );
 }
 
-/// A second that not all threads have passed.
+/// A second that not all threads have passed, or the time after the last one.
 #[derive(Default)]
 struct Open {
     answered_count: u64,
     error_count: u64,
     times: Times,
+}
+
+impl Open {
+    fn add(&mut self, recording: &Recording) {
+        recording.commands.iter().for_each(|times| self.times.add(times));
+        self.answered_count += recording.answered_count;
+        self.error_count += recording.error_count;
+    }
 }
 
 struct Collector {
@@ -117,6 +137,8 @@ struct Collector {
     open: VecDeque<Open>,
     /// Those that are complete.
     seconds: Vec<Second>,
+    /// What came after the last second.
+    late: Open,
     /// Seconds that each thread has passed.
     passed_counts: Vec<usize>,
     spares: Vec<Sender<Box<Recording>>>,
@@ -135,11 +157,10 @@ impl Collector {
             while self.open.len() <= second - complete_count {
                 self.open.push_back(Open::default());
             }
-            let into = &mut self.open[second - complete_count];
-            recording.commands.iter().for_each(|times| into.times.add(times));
-            into.answered_count += recording.answered_count;
-            into.error_count += recording.error_count;
+            self.open[second - complete_count].add(&recording);
             self.passed_counts[thread] = second + 1;
+        } else {
+            self.late.add(&recording);
         }
         recording.reset();
         let _ = self.spares[thread].send(recording);
@@ -165,21 +186,26 @@ impl Collector {
         });
     }
 
-    fn finish(mut self, span: Span, reports: &[ThreadReport]) -> (Vec<Times>, Vec<Second>) {
+    fn finish(mut self, span: Span, reports: &[ThreadReport]) -> Collected {
         self.seconds.extend(self.open.iter().map(pack));
         let mut seconds = self.seconds;
         let length_ns = span.end_ns - span.start_ns;
         let second_count = length_ns.div_ceil(SECOND_NS) as usize;
-        if seconds.len() < second_count {
-            seconds.resize(second_count, pack(&Open::default()));
-        }
+        // A run that ends with its last reply may have begun a second behind it, in which nothing came.
+        seconds.resize(second_count, pack(&Open::default()));
         for (index, second) in seconds.iter_mut().enumerate() {
             second.start_ns = index as u64 * SECOND_NS;
             second.length_ns = SECOND_NS.min(length_ns.saturating_sub(second.start_ns));
             second.intended = reports.iter().filter_map(|report| report.intended.get(index)).sum();
             second.sent = reports.iter().filter_map(|report| report.sent.get(index)).sum();
         }
-        (self.commands, seconds)
+        let last_reply_ns = reports.iter().map(|report| report.last_reply_ns).max().unwrap_or(0);
+        let late = (self.late.answered_count > 0).then(|| Second {
+            start_ns: length_ns,
+            length_ns: last_reply_ns.saturating_sub(span.end_ns).max(1),
+            ..pack(&self.late)
+        });
+        Collected { commands: self.commands, seconds, late }
     }
 }
 
@@ -227,8 +253,10 @@ mod tests {
         // The second one is never passed by thread 1, and the last by nobody.
         from.send(recorded(1, None, 7)).unwrap();
         drop(from);
-        let (commands, seconds) = collecting.finish(span, &[]);
+        let Collected { commands, seconds, late } = collecting.finish(span, &[]);
         assert_eq!(commands[0].response.len(), 3_017);
+        let late = late.expect("something came after the end");
+        assert_eq!((late.start_ns, late.answered, late.response.unpack().unwrap().len()), (span.end_ns, 7, 7));
         let told: Vec<_> = seconds.iter().map(|second| (second.answered, second.length_ns)).collect();
         assert_eq!(told, [(3_000, SECOND_NS), (10, SECOND_NS), (0, SECOND_NS / 2)]);
         assert_eq!(seconds[0].response.unpack().unwrap().len(), 3_000);

@@ -1,5 +1,6 @@
 //! What a run found out, made of what its threads did: the [`RunResult`] with its verdict.
 
+use super::collect::Collected;
 use super::drive::Driven;
 use super::fingerprint::Fingerprint;
 use super::flight::Shown;
@@ -30,20 +31,21 @@ impl Driven {
 
     /// The result.
     pub fn result(self, run: &Run, server: Server, verification: Verification) -> RunResult {
+        let shown = self.shown();
         let sum = |of: fn(&ThreadReport) -> u64| self.reports.iter().map(of).sum::<u64>();
         let measured_ns = self.span.end_ns - self.span.start_ns;
+        let Collected { commands, seconds, late } = self.collected;
         let requests = Requests {
             intended: sum(|report| report.intended.iter().sum()),
             sent: sum(|report| report.sent.iter().sum()),
-            answered: self.seconds.iter().map(|second| second.answered).sum(),
-            errors: self.seconds.iter().map(|second| second.errors).sum(),
+            answered: seconds.iter().map(|second| second.answered).sum(),
+            errors: seconds.iter().map(|second| second.errors).sum(),
             unanswered: sum(|report| report.unanswered_count),
             resets: sum(|report| report.reset_count),
             reopened: sum(|report| report.reopened_count),
         };
-        let shown = self.shown();
         let mut all = Times::default();
-        self.commands.iter().for_each(|times| all.add(times));
+        commands.iter().for_each(|times| all.add(times));
         let mut own_lateness = histogram::empty();
         let mut reset = None;
         for report in &self.reports {
@@ -81,10 +83,11 @@ impl Driven {
             requests,
             latency: latencies(all),
             commands: templates
-                .zip(self.commands)
+                .zip(commands)
                 .map(|(template, times)| CommandLatencies { tag: template.tag.clone(), latency: latencies(times) })
                 .collect(),
-            seconds: self.seconds,
+            seconds,
+            late,
             verification,
             bottleneck,
             verdict,

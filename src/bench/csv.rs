@@ -1,6 +1,7 @@
 //! A line for each second of a run, for spreadsheets and scripts (RFC 4180).
 //!
-//! Times are whole nanoseconds. A percentile that too few samples of that second lie beyond is empty.
+//! What was answered after the end, in the time of grace, is the last line, which begins where the measured time ends; nothing
+//! was intended or sent in it. Times are whole nanoseconds. A percentile that too few samples of that second lie beyond is empty.
 
 use std::fmt::Write;
 
@@ -18,7 +19,7 @@ pub fn per_second(run: &RunResult) -> Result<String, String> {
         write!(text, ",{name}_max_ns").expect("a string takes all");
     }
     text.push('\n');
-    for second in &run.seconds {
+    for second in run.intervals() {
         let length_s = second.length_ns as f64 / 1e9;
         let per_s = if second.length_ns == 0 { 0.0 } else { second.answered as f64 / length_s };
         write!(

@@ -10,11 +10,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::account::Accounts;
-use super::collect::{Collecting, Progress};
+use super::collect::{Collected, Collecting, Progress};
 use super::nodes::Node;
 use super::pace::now_ns;
-use super::record::{Recorded, Recording, Span, Times};
-use super::result::{Load, Second};
+use super::record::{Recorded, Recording, Span};
+use super::result::Load;
 use super::run::{BenchError, Limit, Observer, Run};
 use super::thread::{self as load_thread, Order};
 use super::thread_report::ThreadReport;
@@ -32,10 +32,8 @@ const SPARE_COUNT: usize = 4;
 pub struct Driven {
     /// Of each thread.
     pub reports: Vec<ThreadReport>,
-    /// The times of each command.
-    pub commands: Vec<Times>,
-    /// All seconds of the measured time.
-    pub seconds: Vec<Second>,
+    /// What was recorded.
+    pub collected: Collected,
     /// When the measured time began, in milliseconds of Unix time.
     pub started_unix_ms: u64,
     /// When the measured time began and ended.
@@ -144,10 +142,10 @@ impl Driven {
         };
         let span = Span { end_ns: ended_ns, ..span };
         let (server, retransmits) = accounts.shares();
-        let (commands, seconds) = collecting.finish(span, &reports);
+        let collected = collecting.finish(span, &reports);
         progress.try_iter().for_each(|progress| observer.second(&progress));
         let started_unix_ms = (started_unix + run.warmup).as_millis() as u64;
-        Ok(Driven { reports, commands, seconds, started_unix_ms, span, server, retransmits, cut_short })
+        Ok(Driven { reports, collected, started_unix_ms, span, server, retransmits, cut_short })
     }
 }
 

@@ -46,10 +46,11 @@ pub struct Log {
 }
 
 impl Log {
-    /// Of a run: a line for each second and kind of time, and one for the whole of each command's.
+    /// Of a run: a line for each second and kind of time, one for what was answered after the last of them, and one for the
+    /// whole of each command's.
     pub fn of(run: &RunResult) -> Result<Log, String> {
         let mut intervals = Vec::new();
-        for second in &run.seconds {
+        for second in run.intervals() {
             for (name, packed) in second.named() {
                 intervals.push(Interval {
                     tag: (name != "response").then(|| name.to_owned()),

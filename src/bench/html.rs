@@ -160,8 +160,7 @@ fn over_time(page: &mut Page, run: &RunResult) -> Result<(), String> {
     page.html(&figure("Throughput", &x, &y, &series, |s| format!("{s} s"), rate));
 
     let histograms: Vec<(f64, Histogram<u64>)> = run
-        .seconds
-        .iter()
+        .intervals()
         .map(|second| Ok((begin_s(second), second.response.unpack()?)))
         .collect::<Result<_, String>>()?;
     let mut series = Vec::new();

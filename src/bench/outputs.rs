@@ -38,6 +38,30 @@ fn the_csv_has_a_line_a_second_and_nothing_where_samples_lack() {
 }
 
 #[test]
+fn what_came_after_the_end_is_in_every_file() {
+    let mut run = sample::run(7, 2, 20_000, 80.0);
+    sample::answer_late(&mut run, 5_000, 1_200_000_000);
+    let mut bytes = Vec::new();
+    Log::of(&run).unwrap().write(&mut bytes).unwrap();
+    let read = Log::read(&bytes).unwrap();
+    let totals = read.totals().unwrap();
+    for (name, recorded) in run.latency.named() {
+        let tag = (name != "response").then_some(name);
+        assert_eq!(totals[&tag], recorded.0, "{name}");
+        assert_eq!(totals[&Some(&*format!("{name}:incr"))], recorded.0, "{name}");
+    }
+    let csv = csv::per_second(&run).unwrap();
+    let last: Vec<&str> = csv.lines().last().unwrap().split(',').collect();
+    assert_eq!(last[..7], ["2.000", "1.200", "0", "0", "5000", "0", "4166.7"]);
+    let text = serde_json::to_string(&run).unwrap();
+    assert_eq!(serde_json::from_str::<RunResult>(&text).unwrap(), run);
+    // Results that were written before there was such a part are read.
+    let mut before: serde_json::Value = serde_json::from_str(&text).unwrap();
+    before.as_object_mut().unwrap().remove("late");
+    assert_eq!(serde_json::from_value::<RunResult>(before).unwrap().late, None);
+}
+
+#[test]
 fn the_table_says_what_is_not_known() {
     let mut run = sample::run(7, 3, 50_000, 80.0);
     let text = table::table(&run);

@@ -57,7 +57,7 @@ impl Times {
 pub struct Recording {
     /// By the index of the command.
     pub commands: Vec<Times>,
-    /// Replies within the measured time.
+    /// Replies.
     pub answered_count: u64,
     /// Error replies among them.
     pub error_count: u64,
@@ -153,15 +153,17 @@ impl Recorder {
         if !self.span.contains(alike.intended_ns) {
             return;
         }
+        if now_ns >= self.span.end_ns && self.second.is_some() {
+            // What comes after the end is no last second's.
+            self.advance(now_ns);
+        }
         let recording = &mut *self.recording;
         let times = &mut recording.commands[usize::from(alike.command)];
         times.response.saturating_record_n(now_ns.saturating_sub(alike.intended_ns), count);
         times.service.saturating_record_n(now_ns.saturating_sub(alike.sent_ns), count);
         times.lateness.saturating_record_n(alike.sent_ns.saturating_sub(alike.intended_ns), count);
-        if now_ns < self.span.end_ns {
-            recording.answered_count += count;
-            recording.error_count += error_count;
-        }
+        recording.answered_count += count;
+        recording.error_count += error_count;
     }
 
     /// Hand over what belongs to a second that has passed. Called at least once a second.
@@ -207,9 +209,9 @@ mod tests {
         recorder.record(alike(span.start_ns), span.start_ns + 1_000, 2, 1);
         recorder.advance(span.start_ns + SECOND_NS);
         recorder.record(alike(span.start_ns + 2), span.start_ns + SECOND_NS + 1, 3, 0);
-        recorder.advance(span.end_ns);
-        // An answer after the end has its time, and is no throughput.
+        // An answer after the end has its time, and belongs to no second, whether or not the end was seen before.
         recorder.record(alike(span.end_ns - 1), span.end_ns + 5, 4, 4);
+        recorder.advance(span.end_ns + 6);
         recorder.hand_over();
         let got: Vec<_> = receiver
             .try_iter()
@@ -217,6 +219,6 @@ mod tests {
                 (second, recording.commands[0].response.len(), recording.answered_count, recording.error_count)
             })
             .collect();
-        assert_eq!(got, [(Some(0), 2, 2, 1), (Some(1), 3, 3, 0), (None, 4, 0, 0)]);
+        assert_eq!(got, [(Some(0), 2, 2, 1), (Some(1), 3, 3, 0), (None, 4, 4, 4)]);
     }
 }

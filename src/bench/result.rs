@@ -39,6 +39,10 @@ pub struct RunResult {
     pub commands: Vec<CommandLatencies>,
     /// What happened in each second of the measured time, in order, without a gap.
     pub seconds: Vec<Second>,
+    /// What was answered after the measured time, in the time of grace; its `answered` are no throughput. With it the
+    /// histograms of all seconds add up to [`RunResult::latency`]. `None` where nothing was.
+    #[serde(default)]
+    pub late: Option<Second>,
     /// Whether the server counted right.
     pub verification: Verification,
     /// Who could not go faster.
@@ -157,7 +161,7 @@ pub struct CommandLatencies {
     pub latency: Latencies,
 }
 
-/// One second of a run; the last may be shorter.
+/// One second of a run, of which the last may be shorter, or the time after them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// When it began, in nanoseconds of the measured time.
@@ -272,6 +276,11 @@ impl Verdict {
 }
 
 impl RunResult {
+    /// All seconds, and what came after them.
+    pub fn intervals(&self) -> impl Iterator<Item = &Second> {
+        self.seconds.iter().chain(&self.late)
+    }
+
     /// The measured time in seconds.
     pub fn measured_s(&self) -> f64 {
         self.measured_ns as f64 / 1e9

@@ -112,6 +112,7 @@ pub fn run(seed: u64, seconds: u64, rate_per_s: u64, median_us: f64) -> RunResul
         ],
         latency: whole,
         seconds: series,
+        late: None,
         verification: Verification::Passed { acknowledged: answered, unknown: 0, grown: answered },
         bottleneck: Bottleneck {
             generator_busy: vec![0.31, 0.34],
@@ -122,6 +123,33 @@ pub fn run(seed: u64, seconds: u64, rate_per_s: u64, median_us: f64) -> RunResul
         },
         verdict: Verdict::Ok,
     }
+}
+
+/// Have `count` requests of a run answered so long after its end.
+pub fn answer_late(run: &mut RunResult, count: u64, late_ns: u64) {
+    let (mut response, mut service, mut lateness) = (empty(), empty(), empty());
+    response.record_n(late_ns + 500_000_000, count).unwrap();
+    service.record_n(late_ns + 400_000_000, count).unwrap();
+    lateness.record_n(100_000_000, count).unwrap();
+    let one = [&mut run.latency, &mut run.commands[0].latency];
+    for latency in one {
+        latency.response.add(&response).unwrap();
+        latency.service.add(&service).unwrap();
+        latency.lateness.add(&lateness).unwrap();
+    }
+    run.requests.intended += count;
+    run.requests.sent += count;
+    run.late = Some(Second {
+        start_ns: run.measured_ns,
+        length_ns: late_ns,
+        intended: 0,
+        sent: 0,
+        answered: count,
+        errors: 0,
+        response: Packed::new(&response),
+        service: Packed::new(&service),
+        lateness: Packed::new(&lateness),
+    });
 }
 
 /// A histogram of fixed samples that has a value in most buckets of five decades.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tallyring::bench::hlog::Log;
 use tallyring::bench::{Observer, Progress};
 
 use crate::support::Server;
@@ -93,4 +94,22 @@ fn a_rate_that_cannot_be_reached_is_said_and_not_waited_for() {
     assert!(result.achieved_per_s() < 0.5 * 100e6);
     assert_eq!(result.requests.intended, 50_000_000);
     assert_ne!(result.verdict.exit_code(), 0, "{:?}", result.verdict);
+}
+
+/// What a stall at the end delays is answered behind it, and belongs to the log and to the lines of seconds as well.
+#[test]
+fn a_stall_over_the_end_is_in_the_log_too() {
+    let server = Server::start(1);
+    let mut stall = Stall { server: &server, after: 1, length: Duration::from_millis(1_600), took: None };
+    let result = run_seen(server.address(), "--rate 2k --duration 2s --keys 1000", &mut stall).unwrap();
+    assert_right(&result);
+    assert_eq!(result.latency.response.len(), 4_000);
+    let late = result.late.as_ref().expect("the stall went on over the end");
+    assert!(late.answered > 1_000 && late.length_ns > 100_000_000, "{} in {} ns", late.answered, late.length_ns);
+    assert_eq!(result.requests.answered + late.answered, 4_000);
+    let log = Log::of(&result).unwrap();
+    let totals = log.totals().unwrap();
+    for (name, recorded) in result.latency.named() {
+        assert_eq!(totals[&(name != "response").then_some(name)], recorded.0, "{name}");
+    }
 }
