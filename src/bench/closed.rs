@@ -46,7 +46,7 @@ async fn exchange(
     output: &mut Buffer,
 ) -> io::Result<()> {
     let socket = connection.socket();
-    let slots = thread.nodes[connection.node].slots.as_ref();
+    let part = thread.nodes[connection.node].part.as_ref();
     let mut standing = Standing::default();
     let mut now = now_ns();
     while *left_count > 0 && !thread.is_over(now) {
@@ -57,7 +57,7 @@ async fn exchange(
         let (count, bytes) = {
             let flight = &mut *connection.flight.borrow_mut();
             let mut requests = thread.requests.borrow_mut();
-            let written = requests.write(output, &mut standing, wanted_count as usize, slots, |command, key| {
+            let written = requests.write(output, &mut standing, wanted_count as usize, part, |command, key| {
                 flight.push(command, key, now, &thread.rules);
             });
             flight.sent(written.0 as u32, now);

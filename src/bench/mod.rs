@@ -21,11 +21,13 @@ pub mod trace;
 
 // Doing it.
 pub mod buffer;
+pub mod choice;
 pub mod closed;
 pub mod collect;
 pub mod control;
 pub mod drive;
 pub mod flight;
+pub mod grace;
 pub mod nodes;
 pub mod open;
 pub mod pace;

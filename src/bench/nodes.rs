@@ -1,18 +1,68 @@
 //! Who is asked: one server, or the nodes of a cluster with the slots of each.
 
 use super::control::{Control, Value};
-use super::requests::Slots;
+use super::mix::Mix;
+use super::requests::Part;
 use super::run::BenchError;
 use super::target::{Target, node_address};
 use crate::limits::{LOAD_NODE_COUNT_MAX, SLOT_COUNT};
+use crate::slot;
+
+/// Keys that are looked at to see which nodes of a cluster have any.
+const LOOKED_AT_KEY_COUNT: u32 = 100_000;
 
 /// One server of a load.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// It.
     pub target: Target,
-    /// The slots that it owns; `None` where it is the only one.
-    pub slots: Option<Slots>,
+    /// What belongs to it; `None` where it is no node of a cluster.
+    pub part: Option<Part>,
+}
+
+impl Node {
+    /// Whether it owns a slot.
+    pub fn owns(&self, slot: u16) -> bool {
+        self.part.as_ref().is_some_and(|part| part.slots.contains(slot))
+    }
+}
+
+/// The node that a request belongs to; any where it has no key, or there is one server.
+pub fn owner(nodes: &[Node], key: Option<&[u8]>) -> usize {
+    let slot = key.map(slot::of);
+    slot.and_then(|slot| nodes.iter().position(|node| node.owns(slot))).unwrap_or(0)
+}
+
+/// The nodes that requests of a load belong to, each with an example. Numbers of keys are below `key_count`.
+pub fn loaded(nodes: &[Node], mix: &Mix, key_count: u32) -> Vec<Node> {
+    let mut examples: Vec<Option<(usize, u32)>> = vec![None; nodes.len()];
+    for (command, template) in mix.templates().iter().enumerate() {
+        let mut request = vec![0; template.request_bytes()];
+        // Where a request draws no number all are the same.
+        let number_count = if template.key_count() == 0 { 1 } else { key_count.min(LOOKED_AT_KEY_COUNT) };
+        for number in 0..number_count {
+            template.write_first_key(&mut request, || number);
+            let Some(key) = template.first_key(&request) else { break };
+            examples[owner(nodes, Some(key))].get_or_insert((command, number));
+            if examples.iter().all(Option::is_some) {
+                break;
+            }
+        }
+    }
+    // What has no key can go anywhere.
+    let keyless = mix.templates().iter().position(|template| !template.has_key()).map(|command| (command, 0));
+    let examples = examples.into_iter().map(|example| example.or(keyless));
+    let mut loaded: Vec<Node> = nodes
+        .iter()
+        .zip(examples)
+        .filter_map(|(node, example)| {
+            let part = Part { example: example?, ..node.part.clone()? };
+            Some(Node { target: node.target.clone(), part: Some(part) })
+        })
+        .collect();
+    let node_count = loaded.len() as u32;
+    loaded.iter_mut().filter_map(|node| node.part.as_mut()).for_each(|part| part.node_count = node_count);
+    loaded
 }
 
 /// The nodes that a cluster says it has, in the order of their first slots. Replicas are left out.
@@ -31,11 +81,11 @@ pub fn of_cluster(control: &mut Control, target: &Target) -> Result<Vec<Node>, B
             problem: format!("the node {host}:{port} is not found: {error}"),
         })?;
         let place = nodes.iter().position(|node| node.target.address == address).unwrap_or_else(|| {
-            nodes.push(Node { target: target.at(address), slots: Some(Slots::default()) });
+            nodes.push(Node { target: target.at(address), part: Some(Part::default()) });
             nodes.len() - 1
         });
-        let slots = nodes[place].slots.as_mut().expect("each has some");
-        (start..=end).for_each(|slot| slots.insert(slot));
+        let part = nodes[place].part.as_mut().expect("each has one");
+        (start..=end).for_each(|slot| part.slots.insert(slot));
         owned_count += usize::from(end - start) + 1;
     }
     if owned_count != SLOT_COUNT || nodes.len() > LOAD_NODE_COUNT_MAX {
@@ -74,6 +124,7 @@ fn ranges(reply: &Value) -> Option<Vec<Range>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::Address;
     use super::*;
 
     fn text(text: &str) -> Value {
@@ -86,6 +137,42 @@ mod tests {
         let one = Value::Array(vec![Value::Integer(0), Value::Integer(8_191), node.clone(), node]);
         let expected = Range { start: 0, end: 8_191, host: "10.0.0.1".to_owned(), port: 7_001 };
         assert_eq!(ranges(&Value::Array(vec![one])), Some(vec![expected]));
+    }
+
+    #[test]
+    fn nodes_are_loaded_that_some_command_has_keys_of() {
+        let target = |port| Target { address: Address::resolve("127.0.0.1", port).unwrap(), auth: None, resp: 2 };
+        let nodes: Vec<Node> = (0..4)
+            .map(|index| {
+                let mut part = Part::default();
+                (0..SLOT_COUNT as u16 / 4).for_each(|slot| part.slots.insert(index * SLOT_COUNT as u16 / 4 + slot));
+                Node { target: target(index), part: Some(part) }
+            })
+            .collect();
+        let places = |commands: &[&str]| {
+            let commands: Vec<String> = commands.iter().map(|command| (*command).to_owned()).collect();
+            let mix = Mix::of_commands(&commands, 1_000).unwrap();
+            let loaded = loaded(&nodes, &mix, 1_000);
+            for node in &loaded {
+                let part = node.part.as_ref().unwrap();
+                assert_eq!(part.node_count as usize, loaded.len());
+                let template = &mix.templates()[part.example.0];
+                let mut request = vec![0; template.request_bytes()];
+                template.write(&mut request, || part.example.1);
+                assert!(template.first_key(&request).is_none_or(|key| node.owns(slot::of(key))));
+            }
+            let place = |node: &Node| nodes.iter().position(|one| one.target.address == node.target.address).unwrap();
+            loaded.iter().map(place).collect::<Vec<_>>()
+        };
+        let of = |key: &[u8]| usize::from(slot::of(key)) / (SLOT_COUNT / 4);
+        assert_eq!(places(&["INCR {a}:{key}"]), [of(b"a")]);
+        assert_eq!(places(&["MGET {user}a:{key} {user}b:{key}"]), [of(b"user")]);
+        let mut both = [of(b"a"), of(b"user")];
+        both.sort_unstable();
+        assert_ne!(both[0], both[1]);
+        assert_eq!(places(&["INCR {a}:{key}", "GET {user}"]), both);
+        assert_eq!(places(&["GET {user}", "INCR a:{key}"]), [0, 1, 2, 3]);
+        assert_eq!(places(&["GET {user}", "PING"]), [0, 1, 2, 3]);
     }
 
     #[test]

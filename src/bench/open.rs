@@ -12,19 +12,16 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::buffer::Buffer;
-use super::distribution::Keys;
-use super::nodes::Node;
+use super::choice::{Choice, Place};
 use super::pace::{now_ns, sleep_until};
 use super::random::Random;
-use super::record::Span;
 use super::reopen::{closed_by_server, reopen};
-use super::requests::Standing;
-use super::result::{Arrivals, Load};
+use super::requests::{Drawn, Standing};
+use super::result::Load;
 use super::run::Run;
 use super::schedule::Schedule;
-use super::thread::{Connection, GRACE_NS, Thread};
+use super::thread::{Connection, Thread};
 use crate::limits::LOAD_PENDING_COUNT_MAX;
-use crate::slot;
 
 /// The last part of the time until a request is due is not slept, as waking up takes about so long.
 const SPIN_NS: u64 = 50_000;
@@ -38,12 +35,33 @@ const TURN_COUNT_MAX: usize = 1_024;
 /// How often is looked whether everything was answered.
 const DRAIN_TICK_NS: u64 = 1_000_000;
 
+/// The pacer never sleeps for longer, however far off the next request is: the run may be stopped meanwhile.
+const SLEEP_NS_MAX: u64 = 50_000_000;
+
+/// A request that is to come.
+#[derive(Clone, Copy)]
+struct Moment {
+    intended_ns: u64,
+    /// Its number in the trace, if one is replayed.
+    number: usize,
+}
+
 /// A request whose time has come; several of them where they are sent together.
 #[derive(Clone, Copy)]
 struct Due {
     intended_ns: u64,
-    /// Its number in the trace, if one is replayed.
-    number: usize,
+    what: What,
+}
+
+/// What a due request is.
+#[derive(Clone, Copy)]
+enum What {
+    /// Whatever its connection draws.
+    Any,
+    /// In a cluster: what its connection was chosen for.
+    Drawn(Drawn),
+    /// That of the trace with this number.
+    Recorded(u32),
 }
 
 /// What a connection is to send as soon as it can.
@@ -92,8 +110,7 @@ pub async fn load(thread: &Rc<Thread>, connections: &[Rc<Connection>], buffers: 
         tasks.push(tokio_uring::spawn(attend(thread.clone(), connection.clone(), queues.clone(), input, output)));
     }
     pace(thread, connections, &queues).await;
-    let deadline_ns = thread.span.get().end_ns + GRACE_NS;
-    while thread.pending_count.get() > 0 && now_ns() < deadline_ns && !thread.is_deserted() {
+    while thread.pending_count.get() > 0 && !thread.is_grace_over(now_ns()) && !thread.is_deserted() {
         sleep_until(now_ns() + DRAIN_TICK_NS).await;
     }
     thread.close();
@@ -110,6 +127,8 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
     let (mut event_count, mut before_ns) = (0, now_ns());
     let mut moments = moments(thread);
     let mut next = moments.next();
+    // How long the server kept requests from being handed out: too many waited for it, or no connection was there.
+    let mut held_ns = 0;
     while let Some(first) = next
         && !thread.stopping.get()
     {
@@ -118,17 +137,24 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
         let has_room = thread.pending_count.get() < LOAD_PENDING_COUNT_MAX;
         // What came due before the end is handed out after it too, within the time of grace: a thread that was kept from
         // its core is late, and the server did nothing wrong. Where too many wait already, that would not help.
-        let is_lost = now >= thread.span.get().end_ns.saturating_add(GRACE_NS) || !has_room;
+        let is_lost = thread.is_grace_over(now) || !has_room;
         if is_over && (is_lost || first.intended_ns > now) {
             break;
         }
         if first.intended_ns <= now {
             let mut turn_count = 0;
-            while let Some(due) = next.filter(|due| due.intended_ns <= now && turn_count < TURN_COUNT_MAX && has_room) {
-                let Some(connection) = choice.next(thread, connections, due) else { break };
-                thread.report.borrow_mut().count_intended(thread.span.get(), due.intended_ns, pipeline as u64);
-                thread.pending_count.set(thread.pending_count.get() + pipeline);
-                queues[connection].push(due);
+            while let Some(moment) =
+                next.filter(|moment| moment.intended_ns <= now && turn_count < TURN_COUNT_MAX && has_room)
+            {
+                let (place, what) = place(&mut choice, thread, connections, moment);
+                if place == Place::Later {
+                    break;
+                }
+                thread.report.borrow_mut().count_intended(thread.span.get(), moment.intended_ns, pipeline as u64);
+                if let Place::To(connection) = place {
+                    thread.pending_count.set(thread.pending_count.get() + pipeline);
+                    queues[connection].push(Due { intended_ns: moment.intended_ns, what });
+                }
                 turn_count += 1;
                 next = moments.next();
             }
@@ -138,8 +164,10 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
             } else if is_over {
                 break;
             } else {
-                // Too many wait, or no connection is there now.
                 sleep_until(now + DRAIN_TICK_NS).await;
+                let after = now_ns();
+                held_ns += after - now;
+                thread.pacer_held_until_ns.set(thread.held_until_ns(now, after));
             }
             event_count = thread.event_count.get();
             before_ns = now_ns();
@@ -147,32 +175,53 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
             let _ = tokio_uring::no_op().await;
             thread.note_spin(&mut event_count, &mut before_ns);
         } else {
-            sleep_until(first.intended_ns - SPIN_NS).await;
+            sleep_until((first.intended_ns - SPIN_NS).min(now + SLEEP_NS_MAX)).await;
             event_count = thread.event_count.get();
             before_ns = now_ns();
         }
     }
     // What was not handed out before the end was to be sent all the same.
-    let span = thread.span.get();
-    for due in next.into_iter().chain(moments).take_while(|due| due.intended_ns < span.end_ns) {
-        thread.report.borrow_mut().count_intended(span, due.intended_ns, pipeline as u64);
+    let Some(first) = next else { return };
+    let behind_ns = now_ns().saturating_sub(first.intended_ns);
+    let (span, end_ns) = (thread.span.get(), thread.due_end_ns.get());
+    let mut left_count = 0;
+    let left = std::iter::once(first).chain(moments).take_while(|moment| moment.intended_ns < end_ns);
+    for moment in left {
+        thread.report.borrow_mut().count_intended(span, moment.intended_ns, pipeline as u64);
+        left_count += if span.contains(moment.intended_ns) { pipeline as u64 } else { 0 };
     }
+    // The pacer is so far behind by the doing of whoever has held it up for the larger part of that.
+    if held_ns < behind_ns / 2 {
+        thread.report.borrow_mut().withheld_count += left_count;
+    }
+}
+
+/// What comes at a moment, and where it goes.
+#[inline]
+fn place(choice: &mut Choice, thread: &Thread, connections: &[Rc<Connection>], moment: Moment) -> (Place, What) {
+    if thread.run.trace.is_some() {
+        // A trace of the longest file has fewer.
+        let number = u32::try_from(moment.number).expect("requests of a trace have numbers of 32 bits");
+        return (choice.of_recorded(thread, connections, moment.number), What::Recorded(number));
+    }
+    let (place, drawn) = choice.next(thread, connections);
+    (place, drawn.map_or(What::Any, What::Drawn))
 }
 
 /// What this thread is to send, in the order of its times.
-fn moments(thread: &Thread) -> Box<dyn Iterator<Item = Due> + '_> {
+fn moments(thread: &Thread) -> Box<dyn Iterator<Item = Moment> + '_> {
     let (begin_ns, start_ns) = (thread.begin_ns, thread.span.get().start_ns);
     if let Some(trace) = &thread.run.trace {
         let moments = trace.moments(thread.index, thread.run.threads, thread.run.connections);
-        return Box::new(moments.map(move |(ns, number)| Due { intended_ns: start_ns + ns, number }));
+        return Box::new(moments.map(move |(ns, number)| Moment { intended_ns: start_ns + ns, number }));
     }
-    let (warm_up, measured) = schedules(&thread.run, thread.index, begin_ns, thread.span.get());
+    let (warm_up, measured) = schedules(&thread.run, thread.index, start_ns - begin_ns);
     let moments = warm_up.map(move |ns| begin_ns + ns).chain(measured.map(move |ns| start_ns + ns));
-    Box::new(moments.map(|intended_ns| Due { intended_ns, number: 0 }))
+    Box::new(moments.map(|intended_ns| Moment { intended_ns, number: 0 }))
 }
 
 /// Those of the warm-up and of the measured time of one thread, each from its own beginning.
-fn schedules(run: &Run, index: usize, begin_ns: u64, span: Span) -> (Schedule, Schedule) {
+fn schedules(run: &Run, index: usize, warm_up_ns: u64) -> (Schedule, Schedule) {
     let Load::Open { rate_per_s, arrivals } = run.load else { unreachable!("a closed loop has no schedule") };
     let schedule = |length_ns: u64, stream: u64| {
         // Batches of the whole run until the end of the thread's part: rounding is not repeated for each thread.
@@ -183,74 +232,7 @@ fn schedules(run: &Run, index: usize, begin_ns: u64, span: Span) -> (Schedule, S
         let random = Random::new(run.seed, 1 + (2 * run.threads + 3 * index) as u64 + stream);
         Schedule::new(arrivals, count, length_ns, phase, random)
     };
-    (schedule(span.start_ns - begin_ns, 0), schedule(span.end_ns - span.start_ns, 1))
-}
-
-/// Which connection a request goes to.
-struct Choice {
-    random: Random,
-    /// In turn, for evenly spread times; independently, for independent ones.
-    in_turn: bool,
-    next: usize,
-    /// In a cluster: keys drawn to see which node's turn it is, and the connections of each node.
-    by_node: Option<(Keys, Vec<Vec<usize>>)>,
-    key: Vec<u8>,
-}
-
-impl Choice {
-    fn new(thread: &Thread, connections: &[Rc<Connection>]) -> Choice {
-        let run = &thread.run;
-        let stream = 1 + (2 * run.threads + 3 * thread.index) as u64 + 2;
-        let in_turn = matches!(run.load, Load::Open { arrivals: Arrivals::Constant, .. });
-        let by_node = (thread.nodes.len() > 1).then(|| {
-            let mut of_nodes = vec![Vec::new(); thread.nodes.len()];
-            connections.iter().for_each(|connection| of_nodes[connection.node].push(connection.index));
-            let keys = Keys::new(run.distribution, run.key_count, run.seed ^ 1, thread.index, run.threads);
-            (keys, of_nodes)
-        });
-        Choice { random: Random::new(run.seed, stream), in_turn, next: 0, by_node, key: Vec::new() }
-    }
-
-    #[inline]
-    fn next(&mut self, thread: &Thread, connections: &[Rc<Connection>], due: Due) -> Option<usize> {
-        if let Some(trace) = &thread.run.trace {
-            // Connection number n of the run is number n / threads of its thread.
-            let index = trace.connection(due.number, thread.run.connections) / thread.run.threads;
-            // The commands of a client whose connection was lost go on elsewhere.
-            if connections[index].alive.get() {
-                return Some(index);
-            }
-        }
-        if let Some(chosen) = self.next_of_node(thread, connections) {
-            return Some(chosen);
-        }
-        let live = thread.live.borrow();
-        let count = live.len() as u32;
-        if count == 0 {
-            return None;
-        }
-        let place = if self.in_turn {
-            self.next = (self.next + 1) % count as usize;
-            self.next
-        } else {
-            self.random.below(count) as usize
-        };
-        Some(live[place].index)
-    }
-
-    /// In a cluster, a connection to the node of the next key. None where this thread has none that lives: then any.
-    fn next_of_node(&mut self, thread: &Thread, connections: &[Rc<Connection>]) -> Option<usize> {
-        let (keys, of_nodes) = self.by_node.as_mut()?;
-        let names = thread.run.mix.templates()[0].names.as_ref()?;
-        self.key.clear();
-        names.write(keys.draw(), &mut self.key);
-        let slot = slot::of(&self.key);
-        let owns = |node: &Node| node.slots.as_ref().is_some_and(|slots| slots.contains(slot));
-        let of_node = &of_nodes[thread.nodes.iter().position(owns)?];
-        let count = of_node.len() as u32;
-        let mut tries = (0..count).map(|_| of_node[self.random.below(count) as usize]);
-        tries.find(|index| connections[*index].alive.get())
-    }
+    (schedule(warm_up_ns, 0), schedule(run.length_ns(), 1))
 }
 
 /// Send what is queued for a connection and receive the replies, both at their own pace; opened again where it is lost.
@@ -289,12 +271,12 @@ async fn send(thread: Rc<Thread>, connection: Rc<Connection>, queues: Rc<Vec<Que
 
 async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, output: &mut Buffer) -> io::Result<()> {
     let socket = connection.socket();
-    let slots = thread.nodes[connection.node].slots.as_ref();
+    let part = thread.nodes[connection.node].part.as_ref();
     let pipeline = thread.run.pipeline;
     let mut standing = Standing::default();
     while queue.ready(thread, connection).await {
         let now = now_ns();
-        let held_until_ns = queue.held_until_ns.get();
+        let held_until_ns = queue.held_until_ns.get().max(thread.pacer_held_until_ns.get());
         let bytes = {
             let flight = &mut *connection.flight.borrow_mut();
             let mut due = queue.due.borrow_mut();
@@ -304,20 +286,24 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, ou
             let room_count = output.len() / (pipeline * thread.run.mix.request_bytes_max());
             let mut bytes = 0;
             for _ in 0..room_count.min(due.len()) {
-                let Due { intended_ns, number } = due.pop_front().expect("it is not empty");
-                if let Some(trace) = &thread.run.trace {
-                    let (request, tag) = trace.request(number);
+                let Due { intended_ns, what } = due.pop_front().expect("it is not empty");
+                if let (What::Recorded(number), Some(trace)) = (what, &thread.run.trace) {
+                    let (request, tag) = trace.request(number as usize);
                     output[bytes..bytes + request.len()].copy_from_slice(request);
                     flight.push(tag, 0, intended_ns, &thread.rules);
                     bytes += request.len();
                 } else {
+                    let mut push = |command, key| flight.push(command, key, intended_ns, &thread.rules);
+                    let mut left_count = pipeline;
+                    if let (What::Drawn(drawn), Some(part)) = (what, part) {
+                        bytes += requests.write_drawn(&mut output[bytes..], drawn, part, &mut push);
+                        left_count -= 1;
+                    }
                     let mut none = Standing::default();
                     let standing = if bytes == 0 { &mut standing } else { &mut none };
-                    let room = &mut output[bytes..];
-                    let (count, more_bytes) = requests.write(room, standing, pipeline, slots, |command, key| {
-                        flight.push(command, key, intended_ns, &thread.rules);
-                    });
-                    assert!(count == pipeline, "there is room for {room_count} times {pipeline} requests");
+                    let (count, more_bytes) =
+                        requests.write(&mut output[bytes..], standing, left_count, part, &mut push);
+                    assert!(count == left_count, "there is room for {room_count} times {pipeline} requests");
                     bytes += more_bytes;
                 }
                 flight.sent(pipeline as u32, now);
@@ -333,7 +319,7 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, ou
         thread.event_count.set(thread.event_count.get() + 1);
         let after = now_ns();
         if after - now > HELD_NS {
-            queue.held_until_ns.set(after);
+            queue.held_until_ns.set(thread.held_until_ns(now, after));
         }
     }
     Ok(())

@@ -52,7 +52,7 @@ pub async fn reopen(thread: &Thread, connection: &Rc<Connection>) -> bool {
             return true;
         }
     }
-    thread.give_up();
+    thread.give_up(connection);
     false
 }
 

@@ -19,10 +19,6 @@ use super::target::{Target, TargetError};
 use super::template::KeyNames;
 use super::trace::Trace;
 use super::verify;
-use crate::slot;
-
-/// Keys that are looked at to see which nodes of a cluster have any.
-const LOOKED_AT_KEY_COUNT: u32 = 100_000;
 
 /// Where a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +107,21 @@ pub enum BenchError {
         /// Why.
         problem: String,
     },
+    /// Some thread would have nobody to give a node's requests to.
+    #[error(
+        "{connections} connections of {threads} threads are too few for {node_count} nodes: each thread needs one to each. \
+         Choose --connections {least} or more, or fewer --threads"
+    )]
+    Connections {
+        /// Connections there are.
+        connections: usize,
+        /// Threads that share them.
+        threads: usize,
+        /// Nodes that requests of the load belong to.
+        node_count: usize,
+        /// Connections that would do.
+        least: usize,
+    },
     /// Stopped before there was anything to tell.
     #[error("interrupted before anything was measured")]
     Interrupted,
@@ -153,10 +164,12 @@ impl Observer for () {
 pub fn run(run: &Run, observer: &mut dyn Observer) -> Result<RunResult, BenchError> {
     let mut control = run.target.control()?;
     let nodes = if run.cluster {
-        with_keys(nodes::of_cluster(&mut control, &run.target)?, run)
+        nodes::of_cluster(&mut control, &run.target)?
     } else {
-        vec![Node { target: run.target.clone(), slots: None }]
+        vec![Node { target: run.target.clone(), part: None }]
     };
+    let loaded = if run.cluster { nodes::loaded(&nodes, &run.mix, run.key_count) } else { nodes.clone() };
+    check_connections(run, loaded.len())?;
     if run.trace.is_none() {
         try_commands(run, &nodes)?;
     }
@@ -171,8 +184,7 @@ pub fn run(run: &Run, observer: &mut dyn Observer) -> Result<RunResult, BenchErr
         }
         Err(_) => None,
     };
-    let nodes = Arc::new(nodes);
-    let mut driven = Driven::drive(&Arc::new(run.clone()), &nodes, pid, observer)?;
+    let mut driven = Driven::drive(&Arc::new(run.clone()), &Arc::new(loaded), pid, observer)?;
     let verification = verification(run, &nodes, &counted, before, &mut driven, observer);
     Ok(driven.result(run, server, verification))
 }
@@ -219,20 +231,13 @@ impl Observer for Deaf<'_> {
     }
 }
 
-/// The nodes that own any of the load's keys.
-fn with_keys(nodes: Vec<Node>, run: &Run) -> Vec<Node> {
-    let Some(names) = run.mix.templates().iter().find_map(|template| template.names.as_ref()) else { return nodes };
-    let mut key = Vec::new();
-    let mut owns = vec![false; nodes.len()];
-    for number in 0..names.count(run.key_count).min(LOOKED_AT_KEY_COUNT) {
-        key.clear();
-        names.write(number, &mut key);
-        let slot = slot::of(&key);
-        let owner = nodes.iter().position(|node| node.slots.as_ref().is_some_and(|slots| slots.contains(slot)));
-        owner.into_iter().for_each(|owner| owns[owner] = true);
+/// A thread of an open loop hands out requests for every node.
+fn check_connections(run: &Run, node_count: usize) -> Result<(), BenchError> {
+    let Run { connections, threads, .. } = *run;
+    if run.load == Load::Closed || connections / threads >= node_count {
+        return Ok(());
     }
-    let mut owns = owns.into_iter();
-    nodes.into_iter().filter(|_| owns.next().unwrap_or(false)).collect()
+    Err(BenchError::Connections { connections, threads, node_count, least: threads * node_count })
 }
 
 /// Each command once: what the server does not know would only make a run of errors.
@@ -241,9 +246,8 @@ fn try_commands(run: &Run, nodes: &[Node]) -> Result<(), BenchError> {
     for template in run.mix.templates() {
         let mut request = vec![0; template.request_bytes()];
         template.write(&mut request, || 0);
-        let slot = slot::of(template.first_key(&request));
-        let owner = nodes.iter().position(|node| node.slots.as_ref().is_some_and(|slots| slots.contains(slot)));
-        let replies = controls[owner.unwrap_or(0)].pipeline(&request, template.reply_count as usize, &template.tag)?;
+        let owner = nodes::owner(nodes, template.first_key(&request));
+        let replies = controls[owner].pipeline(&request, template.reply_count as usize, &template.tag)?;
         for reply in replies {
             if let Value::Error(reply) = reply {
                 return Err(TargetError::Refused { command: template.tag.clone(), reply }.into());

@@ -243,10 +243,15 @@ impl Template {
 
     /// As [`Template::write`], where a request of this template stands already.
     #[inline]
-    pub fn write_keys(&self, buffer: &mut [u8], mut draw: impl FnMut() -> u32) -> u32 {
+    pub fn write_keys(&self, buffer: &mut [u8], draw: impl FnMut() -> u32) -> u32 {
+        self.fill(&self.holes, buffer, draw)
+    }
+
+    #[inline]
+    fn fill(&self, holes: &[Hole], buffer: &mut [u8], mut draw: impl FnMut() -> u32) -> u32 {
         let (mut first, mut last) = (0, 0);
         let mut drawn_count = 0;
-        for hole in &self.holes {
+        for hole in holes {
             // Keys are numbered in the order of their first holes, and another hole of one follows at once.
             if hole.key == drawn_count {
                 last = draw();
@@ -262,9 +267,24 @@ impl Template {
         first
     }
 
-    /// The bytes that decide where a written request belongs.
-    pub fn first_key<'a>(&self, request: &'a [u8]) -> &'a [u8] {
-        self.keys.first().map_or(&[], |key| &request[key.clone()])
+    /// Write a request up to the end of its first key, which decides where it belongs: other holes are left as they are.
+    /// Answers as [`Template::write`] does, also where the first number that is drawn stands behind that key.
+    #[inline]
+    pub fn write_first_key(&self, buffer: &mut [u8], draw: impl FnMut() -> u32) -> u32 {
+        let end = self.keys.first().map_or(0, |key| key.end);
+        buffer[..end].copy_from_slice(&self.bytes[..end]);
+        let count = self.holes.iter().take_while(|hole| hole.at < end).count();
+        self.fill(&self.holes[..count.max(1).min(self.holes.len())], buffer, draw)
+    }
+
+    /// The bytes that decide where a written request belongs; none where any server will do.
+    pub fn first_key<'a>(&self, request: &'a [u8]) -> Option<&'a [u8]> {
+        self.keys.first().map(|key| &request[key.clone()])
+    }
+
+    /// A request has a key.
+    pub fn has_key(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// The keys of every request are of one slot, whatever their numbers.
@@ -422,10 +442,27 @@ mod tests {
         assert_eq!(request(&template, &[42]), "*2\r\n$4\r\nINCR\r\n$13\r\nuser:00000042\r\n");
         assert_eq!(template.effect, Effect::Counts(vec![1]));
         assert_eq!(template.tag, "incr");
-        assert_eq!(template.first_key(request(&template, &[42]).as_bytes()), b"user:00000042");
+        assert_eq!(template.first_key(request(&template, &[42]).as_bytes()), Some(&b"user:00000042"[..]));
         let mut key = Vec::new();
         template.names.unwrap().write(7, &mut key);
         assert_eq!(key, b"user:00000007");
+    }
+
+    #[test]
+    fn the_first_key_is_written_without_the_rest() {
+        let written = |text, numbers: &[u32]| {
+            let template = Template::parse(text, 1_000).unwrap();
+            let (mut buffer, mut numbers) = (vec![b'#'; template.request_bytes()], numbers.iter().copied());
+            let first = template.write_first_key(&mut buffer, || numbers.next().expect("too many are drawn"));
+            let key = template.first_key(&buffer).map(|key| String::from_utf8(key.to_vec()).unwrap());
+            (key.unwrap_or_default(), first, numbers.count())
+        };
+        assert_eq!(written("MGET {u}a:{key} {u}b:{key}", &[4, 5]), ("{u}a:00000004".to_owned(), 4, 1));
+        assert_eq!(written("INCR {key}:{key}", &[4, 5]), ("00000004:00000005".to_owned(), 4, 0));
+        // The number of the first hole is told, wherever it is.
+        assert_eq!(written("MSET {u}a 1 {u}b:{key} 1", &[4]), ("{u}a".to_owned(), 4, 0));
+        assert_eq!(written("PING", &[]), (String::new(), 0, 0));
+        assert!(!Template::parse("PING", 1).unwrap().has_key());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::buffer::{self, Buffer};
 use super::flight::{Flight, Rule};
+use super::grace::Grace;
 use super::nodes::Node;
 use super::pace::{now_ns, sleep_until, thread_cpu_ns};
 use super::record::{Recorded, Recorder, Recording, SECOND_NS, Span};
@@ -30,16 +31,13 @@ const RING_ENTRY_COUNT: u32 = 1_024;
 /// How often a thread looks whether it is to stop.
 const TICK_NS: u64 = 20_000_000;
 
-/// After the measured time requests that are under way may still be answered for so long.
-pub const GRACE_NS: u64 = 5 * SECOND_NS;
-
 /// What one thread is told.
 pub struct Order {
     /// The run.
     pub run: Arc<Run>,
     /// Which of its threads this is.
     pub index: usize,
-    /// Who is asked: connection number `n` of the run goes to node `n % nodes.len()`.
+    /// Who is asked.
     pub nodes: Arc<Vec<Node>>,
     /// Where each second goes.
     pub recorded: Sender<Recorded>,
@@ -61,6 +59,8 @@ pub struct Connection {
     pub node: usize,
     /// It has not ended.
     pub alive: Cell<bool>,
+    /// It has ended, and will not be opened again.
+    pub given_up: Cell<bool>,
     /// What is under way.
     pub flight: RefCell<Flight>,
     /// How often it was tried to open it again since it was last answered.
@@ -74,6 +74,7 @@ impl Connection {
             index,
             node,
             alive: Cell::new(true),
+            given_up: Cell::new(false),
             flight: RefCell::new(Flight::new(key_count)),
             try_count: Cell::new(0),
             socket: RefCell::new(Rc::new(socket)),
@@ -98,6 +99,10 @@ pub struct Thread {
     pub rules: Vec<Rule>,
     /// What is measured; ends earlier when the run is stopped.
     pub span: Cell<Span>,
+    /// Until when requests come due; the measured time may go on until they are answered.
+    pub due_end_ns: Cell<u64>,
+    /// How long what came due until then may take.
+    grace: RefCell<Grace>,
     /// When the load begins.
     pub begin_ns: u64,
     /// Its requests.
@@ -108,6 +113,8 @@ pub struct Thread {
     pub report: RefCell<ThreadReport>,
     /// Requests under way, and those of an open loop that wait for their connection.
     pub pending_count: Cell<usize>,
+    /// Until when the server kept requests from being handed out to any connection.
+    pub pacer_held_until_ns: Cell<u64>,
     /// Sends and receives that have ended.
     pub event_count: Cell<u64>,
     /// Nothing new is to be sent.
@@ -156,6 +163,7 @@ async fn work(order: Order) -> Option<ThreadReport> {
     // The run does not begin when another thread could not start.
     let (begin_ns, span) = go.recv().ok()?;
 
+    let due_end_ns = span.start_ns.saturating_add(run.length_ns()).min(span.end_ns);
     let mix = run.mix.clone();
     let requests = Requests::new(mix, run.distribution, run.key_count, run.seed, index, run.threads);
     let thread = Rc::new(Thread {
@@ -164,11 +172,14 @@ async fn work(order: Order) -> Option<ThreadReport> {
         index,
         nodes,
         span: Cell::new(span),
+        due_end_ns: Cell::new(due_end_ns),
+        grace: RefCell::new(Grace::new(due_end_ns, now_ns())),
         begin_ns,
         requests: RefCell::new(requests),
         recorder: RefCell::new(Recorder::new(index, span, recorded, spares)),
         report: RefCell::new(ThreadReport::new()),
         pending_count: Cell::new(0),
+        pacer_held_until_ns: Cell::new(0),
         event_count: Cell::new(0),
         stopping: Cell::new(false),
         closing: Cell::new(false),
@@ -192,18 +203,17 @@ async fn work(order: Order) -> Option<ThreadReport> {
 }
 
 fn connect(run: &Run, index: usize, nodes: &[Node]) -> Result<Vec<Rc<Connection>>, BenchError> {
-    // Dealt out in turn, so that each thread has its share of every node.
-    let numbers = (index..run.connections).step_by(run.threads);
-    numbers
-        .enumerate()
-        .map(|(index, number)| {
-            let node = number % nodes.len();
+    let count = (index..run.connections).step_by(run.threads).len();
+    (0..count)
+        .map(|number| {
+            // Each thread has its share of every node, and where it has less than one a node, another begins elsewhere.
+            let node = (index + number) % nodes.len();
             let target = &nodes[node].target;
             let socket = target
                 .connect()?
                 .into_socket()
                 .map_err(|error| BenchError::Lost { address: target.address.to_string(), error })?;
-            Ok(Rc::new(Connection::new(index, node, socket, run.key_count)))
+            Ok(Rc::new(Connection::new(number, node, socket, run.key_count)))
         })
         .collect()
 }
@@ -266,7 +276,8 @@ impl Thread {
     }
 
     /// A connection that was lost will not come back.
-    pub fn give_up(&self) {
+    pub fn give_up(&self, connection: &Connection) {
+        connection.given_up.set(true);
         self.reopening_count.set(self.reopening_count.get() - 1);
         if self.is_deserted() && !self.closing.get() && !self.is_over(now_ns()) {
             self.report.borrow_mut().deserted = true;
@@ -288,7 +299,17 @@ impl Thread {
     /// Whether anything more is to be sent at this moment.
     #[inline]
     pub fn is_over(&self, now_ns: u64) -> bool {
-        self.stopping.get() || now_ns >= self.span.get().end_ns
+        self.stopping.get() || now_ns >= self.due_end_ns.get()
+    }
+
+    /// Whether nothing is sent or waited for any more that came due before the end.
+    pub fn is_grace_over(&self, now_ns: u64) -> bool {
+        self.grace.borrow_mut().is_over(now_ns)
+    }
+
+    /// Until when the server held up what was to be done from `since_ns` on and is done now.
+    pub fn held_until_ns(&self, since_ns: u64, now_ns: u64) -> u64 {
+        self.grace.borrow_mut().held_until_ns(since_ns, now_ns)
     }
 
     /// The measured time ends now, if it has not yet.
@@ -296,6 +317,8 @@ impl Thread {
         let span = self.span.get();
         let end_ns = span.end_ns.min(now_ns.max(span.start_ns + 1));
         self.span.set(Span { end_ns, ..span });
+        self.due_end_ns.set(self.due_end_ns.get().min(end_ns));
+        self.grace.borrow_mut().end_at(self.due_end_ns.get());
         self.recorder.borrow_mut().end_at(end_ns);
         self.stopping.set(true);
     }
@@ -322,7 +345,7 @@ impl Thread {
                 report.cpu_ns = thread_cpu_ns() - start_ns;
                 counted = now_ns >= span.end_ns;
             }
-            if self.is_over(now_ns) && now_ns >= span.end_ns.saturating_add(GRACE_NS) {
+            if self.is_grace_over(now_ns) {
                 self.close();
             }
             let next_second_ns = span.start_ns

@@ -13,6 +13,8 @@ pub struct ThreadReport {
     pub intended: Vec<u64>,
     /// Of those, what was sent; by the second in which it was.
     pub sent: Vec<u64>,
+    /// Requests of the measured time that were never handed out to a connection, by nobody's doing but this thread's.
+    pub withheld_count: u64,
     /// Requests of the measured time that were never answered.
     pub unanswered_count: u64,
     /// Connections that the server ended.
@@ -46,6 +48,7 @@ impl ThreadReport {
         ThreadReport {
             intended: Vec::new(),
             sent: Vec::new(),
+            withheld_count: 0,
             unanswered_count: 0,
             reset_count: 0,
             reopened_count: 0,

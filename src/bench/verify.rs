@@ -4,13 +4,12 @@ use std::io::{Read, Write};
 
 use super::control::encode;
 use super::flight::Shown;
-use super::nodes::Node;
+use super::nodes::{self, Node};
 use super::reply::{BUFFER_BYTES_MIN, Part, Replies};
 use super::result::Verification;
 use super::run::{BenchError, Observer};
 use super::target::{Stream, TargetError};
 use super::template::KeyNames;
-use crate::slot;
 
 /// Keys of one `MGET`, and how many of those are under way at once.
 const KEYS_PER_REQUEST: u32 = 256;
@@ -39,14 +38,10 @@ pub fn sum(
             names.write(number, &mut key);
             let place = match readers.len() {
                 1 => 0,
-                _ => {
-                    let slot = slot::of(&key);
-                    let owner = nodes.iter().position(|node| node.slots.as_ref().is_some_and(|s| s.contains(slot)));
-                    owner.expect("every slot is owned")
-                }
+                _ => nodes::owner(nodes, Some(&key)),
             };
             // In a cluster the keys of one command must be of one slot.
-            let keys_per_request = if nodes[place].slots.is_some() { 1 } else { KEYS_PER_REQUEST };
+            let keys_per_request = if nodes[place].part.is_some() { 1 } else { KEYS_PER_REQUEST };
             let reader = &mut readers[place];
             reader.add(&key);
             if reader.key_count() == keys_per_request * REQUESTS_AT_ONCE {
@@ -61,7 +56,7 @@ pub fn sum(
         }
     }
     for (reader, node) in readers.iter_mut().zip(nodes) {
-        sum += reader.read(if node.slots.is_some() { 1 } else { KEYS_PER_REQUEST })?;
+        sum += reader.read(if node.part.is_some() { 1 } else { KEYS_PER_REQUEST })?;
     }
     Ok(sum)
 }

@@ -121,6 +121,42 @@ fn ctrl_c_prints_what_there_is() {
     }
 }
 
+/// The next request may be a minute off.
+#[test]
+fn ctrl_c_is_not_waited_for_until_the_next_request() {
+    let server = Server::start(1);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.txt");
+    let line = |s: u64| format!("{}.000000 [0 10.0.0.1:5] \"INCR\" \"traced\"\n", 1_700_000_000 + s);
+    std::fs::write(&path, line(0) + &line(3_600)).unwrap();
+    let trace = format!("bench --port {} --threads 1 --trace {}", server.port(), path.display());
+    let mut replay = Command::new(binary());
+    replay.args(trace.split(' '));
+    for (command, seen) in
+        [(command(server.address(), "--rate 0.02 --duration 150s --keys 100"), "1/150 s"), (replay, "1/3601 s")]
+    {
+        let mut process = Process::spawn(command);
+        crate::support::within(LIMIT, "a second has passed", || process.lines().iter().any(|line| line.contains(seen)));
+        process.signal(Signal::INT);
+        assert_eq!(process.wait(Duration::from_secs(10)).code(), Some(2), "{}", process.tail());
+        assert!(process.tail().contains("partial: interrupted after"), "{}", process.tail());
+    }
+}
+
+/// Also where it is stopped for so long that the time of grace has passed when it goes on.
+#[test]
+fn a_generator_that_is_stopped_beyond_the_time_of_grace_does_not_blame_the_server() {
+    let server = Server::start(1);
+    let mut process = Process::spawn(command(server.address(), "--rate 2k --duration 2s --keys 100"));
+    crate::support::within(LIMIT, "a second has passed", || process.lines().iter().any(|line| line.contains("1/2 s")));
+    process.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(6_500));
+    process.signal(Signal::CONT);
+    assert_eq!(process.wait(LIMIT).code(), Some(2), "{}", process.tail());
+    let text = process.tail();
+    assert!(text.contains("inconclusive: the generator was late") && text.contains("0 not answered"), "{text}");
+}
+
 /// What came due while the generator was not running is late by its own doing: all of it is sent, and the verdict blames
 /// nobody else.
 #[test]

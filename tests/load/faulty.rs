@@ -103,7 +103,8 @@ fn get(state: &State, key: &[u8]) -> Vec<u8> {
     }
 }
 
-fn request(input: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
+/// The arguments of a client's next request; `None` when it has gone.
+pub fn request(input: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
     let mut number = |kind| {
         let mut line = String::new();
         input.read_line(&mut line).ok()?;

@@ -2,6 +2,7 @@
 //!
 //! Other programs may take the cores meanwhile, so what is asserted are counts, arithmetic and words, not speed.
 
+mod cluster;
 mod ends;
 mod faulty;
 mod files;

@@ -72,25 +72,6 @@ fn a_unix_socket_with_a_password() {
 }
 
 #[test]
-fn each_node_of_a_cluster_gets_its_own_keys() {
-    let server = Server::start_with(2, &["--cluster-enabled", "yes"]);
-    for flags in ["--rate 10k --keys 2000", "--rate max --pipeline 16 --keys 2000", "--rate max --keys 1"] {
-        let flags = format!("--cluster --duration 500ms --mix incr=3,get=1 --connections 8 {flags}");
-        assert_right(&run(server.address(), &flags).unwrap());
-    }
-    // All keys of a request are of one slot, so that a node can serve it.
-    let several = "--mix incr,mget:5,mincrby:12 --cluster --duration 500ms --connections 8 --keys 5000";
-    for flags in ["--rate 10k", "--rate max --pipeline 8"] {
-        let result = run(server.address(), &format!("{several} {flags}")).unwrap();
-        assert_right(&result);
-        assert!(result.commands.iter().all(|command| !command.latency.response.is_empty()));
-    }
-    let plain = Server::start(1);
-    let error = run(plain.address(), "--cluster --duration 500ms").unwrap_err().to_string();
-    assert!(error.contains("CLUSTER"), "{error}");
-}
-
-#[test]
 fn redis_is_measured_and_counts_right() {
     let Some(redis) = RedisServer::start_or_skip(&[]) else { return };
     let result =
