@@ -40,6 +40,7 @@ impl Driven {
             sent: sum(|report| report.sent.iter().sum()),
             answered: seconds.iter().map(|second| second.answered).sum(),
             errors: seconds.iter().map(|second| second.errors).sum(),
+            withheld: sum(|report| report.withheld_count),
             unanswered: sum(|report| report.unanswered_count),
             resets: sum(|report| report.reset_count),
             reopened: sum(|report| report.reopened_count),
@@ -52,8 +53,10 @@ impl Driven {
             own_lateness.add(&report.own_lateness).expect("they have the same bounds");
             reset = reset.or(report.reset.as_deref());
         }
-        let busy =
-            |report: &ThreadReport| report.cpu_ns.saturating_sub(report.spun_ns) as f64 / (measured_ns as f64).max(1.0);
+        // The account of a short time has more in it than that time.
+        let busy = |report: &ThreadReport| {
+            (report.cpu_ns.saturating_sub(report.spun_ns) as f64 / (measured_ns as f64).max(1.0)).min(1.0)
+        };
         let facts = Facts {
             load: run.load,
             requests,

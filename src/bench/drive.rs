@@ -15,7 +15,7 @@ use super::nodes::Node;
 use super::pace::now_ns;
 use super::record::{Recorded, Recording, Span};
 use super::result::Load;
-use super::run::{BenchError, Limit, Observer, Run};
+use super::run::{BenchError, Observer, Run};
 use super::thread::{self as load_thread, Order};
 use super::thread_report::ThreadReport;
 
@@ -107,7 +107,10 @@ impl Driven {
         let Threads { threads, goes, spares, from_threads, stop } = Threads::start(run, nodes)?;
         let begin_ns = now_ns() + LEAD_NS;
         let start_ns = begin_ns + run.warmup.as_nanos() as u64;
-        let span = Span { start_ns, end_ns: start_ns.saturating_add(run.length_ns()) };
+        let due_end_ns = start_ns.saturating_add(run.length_ns());
+        // Where the last reply is the end, that is not known yet.
+        let end_ns = if run.ends_with_last_reply() { u64::MAX / 2 } else { due_end_ns };
+        let span = Span { start_ns, end_ns };
         goes.iter().for_each(|go| _ = go.send((begin_ns, span)));
         let command_count = run.mix.templates().len();
         let (collecting, progress) = Collecting::start(command_count, span, from_threads, spares);
@@ -138,7 +141,7 @@ impl Driven {
             Some(format!("the server ended all connections after {elapsed_s:.1} s: {how}"))
         } else {
             // Once everything was sent there is nothing to stop any more.
-            interrupted_ns.filter(|ns| *ns < span.end_ns).map(|_| format!("interrupted after {elapsed_s:.1} s"))
+            interrupted_ns.filter(|ns| *ns < due_end_ns).map(|_| format!("interrupted after {elapsed_s:.1} s"))
         };
         let span = Span { end_ns: ended_ns, ..span };
         let (server, retransmits) = accounts.shares();
@@ -161,11 +164,11 @@ fn wait(progress: &Receiver<Progress>, observer: &mut dyn Observer) {
 
 /// When the measured time ended: as planned, or when the last thread was done.
 fn end_of(reports: &[ThreadReport], run: &Run, span: Span) -> u64 {
-    let planned_ns = match (run.limit, run.load) {
-        (Limit::Requests(_), Load::Closed) => {
-            reports.iter().map(|report| report.last_reply_ns).max().unwrap_or(span.start_ns)
-        }
-        _ => span.end_ns,
+    let last_reply_ns = reports.iter().map(|report| report.last_reply_ns + 1).max().unwrap_or(span.start_ns);
+    let planned_ns = match run.load {
+        _ if !run.ends_with_last_reply() => span.end_ns,
+        Load::Closed => last_reply_ns,
+        Load::Open { .. } => last_reply_ns.max(span.start_ns + run.length_ns()),
     };
     let stopped_ns = reports.iter().map(|report| report.end_ns).max().unwrap_or(span.start_ns);
     planned_ns.min(stopped_ns).max(span.start_ns + 1)

@@ -8,6 +8,9 @@ use super::result::{Bottleneck, Load, Requests, Verdict, Verification};
 /// A thread that is busy for this share of the time has no reserve: what it measures is itself.
 pub const BUSY_SHARE_MAX: f64 = 0.95;
 
+/// In less time than this nobody is seen to be busy: what threads do before and after it weighs too much.
+const BUSY_NS_MIN: u64 = 100_000_000;
+
 /// The server's busiest thread is its limit from this share on.
 const SERVER_SHARE_MIN: f64 = 0.90;
 
@@ -79,7 +82,8 @@ impl Facts<'_> {
         if let Some(reason) = self.cut_short {
             return Verdict::Partial { reason: reason.to_owned() };
         }
-        let Requests { intended, sent, errors, unanswered, resets, reopened, .. } = self.requests;
+        let Requests { intended, sent, withheld, errors, unanswered, resets, reopened, .. } = self.requests;
+        let unsent = intended.saturating_sub(sent).saturating_sub(withheld);
         if errors > 0 || self.error.is_some() {
             let text = self.error.unwrap_or_default();
             return Verdict::Mismatch {
@@ -89,15 +93,21 @@ impl Facts<'_> {
         if resets > 0 {
             let how = self.reset.unwrap_or_default();
             let reason = format!(
-                "{resets} connections were lost, the first: {how}; {reopened} were opened again, and {unanswered} requests \
-                 were never answered"
+                "{resets} connections were lost, the first: {how}; {reopened} were opened again; {unanswered} requests were \
+                 never answered, and {unsent} could not be sent; the response times are without them"
             );
             return Verdict::Mismatch { reason };
         }
         if let Some(reason) = self.is_busy() {
             return Verdict::Inconclusive { reason };
         }
-        let unsent = intended.saturating_sub(sent);
+        if withheld > 0 {
+            let reason = format!(
+                "the generator did not come to {withheld} of {intended} requests: it cannot offer this rate, or was kept \
+                 from running; give it more --threads and cores of their own (--pin), or lower --rate"
+            );
+            return Verdict::Inconclusive { reason };
+        }
         if unanswered + unsent > 0 {
             let reason = format!(
                 "the server did not keep up: when the time of grace was over {unanswered} requests were not answered, and \
@@ -117,7 +127,7 @@ impl Facts<'_> {
     /// The generator had no reserve.
     fn is_busy(&self) -> Option<String> {
         let busiest = self.busiest();
-        (busiest >= BUSY_SHARE_MAX).then(|| {
+        self.is_saturated().then(|| {
             format!(
                 "the generator was busy for {:.0}% of the time: give it more --threads, or fewer --connections with a \
                  deeper --pipeline",
@@ -151,25 +161,28 @@ impl Facts<'_> {
         !self.tolerances.is_empty() && self.tolerances.iter().all(is_within)
     }
 
+    fn is_saturated(&self) -> bool {
+        self.measured_ns >= BUSY_NS_MIN && self.busiest() >= BUSY_SHARE_MAX
+    }
+
     fn busiest(&self) -> f64 {
         self.generator_busy.iter().copied().fold(0.0, f64::max)
     }
 
-    /// Achieved of the offered rate; 1 in a closed loop.
-    fn achieved_share(&self) -> f64 {
-        match self.load {
-            Load::Closed => 1.0,
-            Load::Open { .. } => self.requests.answered as f64 / (self.requests.intended as f64).max(1.0),
-        }
+    fn is_achieved(&self) -> bool {
+        self.requests.achieved_share(self.load, self.measured_ns).is_some_and(|share| share >= ACHIEVED_SHARE_MIN)
     }
 
     /// Who could not go faster.
     pub fn bottleneck(&self) -> Bottleneck {
-        let summary = if self.requests.answered == 0 {
+        let withheld = self.requests.withheld;
+        let summary = if withheld > 0 {
+            format!("the generator: it did not come to {withheld} of {} requests", self.requests.intended)
+        } else if self.requests.answered == 0 {
             "the server answered nothing".to_owned()
-        } else if self.busiest() >= BUSY_SHARE_MAX {
+        } else if self.is_saturated() {
             format!("the generator: its busiest thread had work for {:.0}% of the time", 100.0 * self.busiest())
-        } else if self.load != Load::Closed && self.achieved_share() >= ACHIEVED_SHARE_MIN {
+        } else if self.is_achieved() {
             "none: the offered rate was achieved".to_owned()
         } else {
             match self.server {
@@ -216,7 +229,7 @@ mod tests {
         static PASSED: Verification = Verification::Passed { acknowledged: 1, unknown: 0, grown: 1 };
         Facts {
             load,
-            requests: Requests { intended: 1_000_000, sent: 1_000_000, answered: 1_000_000, ..Requests::default() },
+            requests: Requests { intended: 1_000, sent: 1_000, answered: 1_000, ..Requests::default() },
             measured_ns: 1_000_000_000,
             response,
             own_lateness,
@@ -278,6 +291,10 @@ mod tests {
             let facts = Facts { generator_busy: vec![0.1, 0.97], ..facts(load, &response, &lateness) };
             assert!(reason(facts.verdict()).contains("busy for 97%"));
             assert!(facts.bottleneck().summary.starts_with("the generator"));
+            // A round trip is too short to tell.
+            let short = Facts { measured_ns: 80_000, ..facts };
+            assert_eq!(short.verdict(), Verdict::Ok);
+            assert!(!short.bottleneck().summary.starts_with("the generator"));
         }
     }
 
@@ -297,6 +314,35 @@ mod tests {
         ] {
             assert_eq!(Facts { requests, ..facts(OPEN, &response, &late) }.verdict().exit_code(), 1);
         }
+    }
+
+    #[test]
+    fn what_the_generator_never_handed_out_is_not_the_servers() {
+        let (response, lateness) = (of(1_000_000, 500_000), of(1_000_000, 1_000));
+        let verdict = |requests| Facts { requests, ..facts(OPEN, &response, &lateness) }.verdict();
+        let withheld = Requests { intended: 9, sent: 5, withheld: 4, answered: 5, ..Requests::default() };
+        assert_eq!(verdict(withheld).exit_code(), 2);
+        assert!(reason(verdict(withheld)).contains("the generator did not come to 4 of 9 requests"));
+        let bottleneck = Facts { requests: withheld, ..facts(OPEN, &response, &lateness) }.bottleneck();
+        assert!(bottleneck.summary.starts_with("the generator"));
+        let queued = Requests { withheld: 0, ..withheld };
+        assert!(reason(verdict(queued)).contains("4 could not be sent"));
+        let lost = verdict(Requests { resets: 1, ..queued });
+        assert!(reason(lost).contains("4 could not be sent; the response times are without them"));
+    }
+
+    #[test]
+    fn a_run_that_ends_with_its_last_reply_achieves_its_rate_when_that_comes_in_time() {
+        let (response, lateness) = (of(10, 500_000), of(10, 1_000));
+        let all = Requests { intended: 1_000, sent: 1_000, answered: 1_000, ..Requests::default() };
+        let share = |measured_ns| all.achieved_share(OPEN, measured_ns).unwrap();
+        assert_eq!([share(1_000_000_000), share(1_050_000_000), share(2_000_000_000)], [1.0, 1.0, 0.5]);
+        assert_eq!(all.achieved_share(Load::Closed, 1), None);
+        // One request takes as long as it takes.
+        let one = Requests { intended: 1, sent: 1, answered: 1, ..Requests::default() };
+        let one = Facts { requests: one, measured_ns: 1_080_000, ..facts(OPEN, &response, &lateness) };
+        assert!(one.bottleneck().summary.starts_with("none"));
+        assert_eq!(one.verdict(), Verdict::Ok);
     }
 
     #[test]

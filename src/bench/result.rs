@@ -121,6 +121,9 @@ pub struct Requests {
     pub intended: u64,
     /// Sent, of those.
     pub sent: u64,
+    /// Never handed out to a connection, of those, because the generator did not come to it.
+    #[serde(default)]
+    pub withheld: u64,
     /// Replies that came within the measured time: the throughput is made of these alone.
     pub answered: u64,
     /// Error replies among them.
@@ -132,6 +135,19 @@ pub struct Requests {
     /// How many of them were opened again.
     #[serde(default)]
     pub reopened: u64,
+}
+
+/// A run of so many requests ends with its last reply. That it took so much longer than its rate says is no shortfall.
+const EXCESS_S_MAX: f64 = 0.1;
+
+impl Requests {
+    /// Share of the offered rate that was achieved; `None` in a closed loop.
+    pub fn achieved_share(&self, load: Load, measured_ns: u64) -> Option<f64> {
+        let Load::Open { rate_per_s, .. } = load else { return None };
+        let (offered_s, measured_s) = (self.intended as f64 / rate_per_s, measured_ns as f64 / 1e9);
+        let of_requests = self.answered as f64 / (self.intended as f64).max(1.0);
+        Some(if measured_s - offered_s <= EXCESS_S_MAX { of_requests } else { of_requests * offered_s / measured_s })
+    }
 }
 
 /// The three histograms.

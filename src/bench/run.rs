@@ -282,13 +282,19 @@ fn software(info: &str) -> Option<String> {
 }
 
 impl Run {
-    /// How long the measured time is, in nanoseconds; a closed loop of so many requests has no end beforehand.
+    /// Within how many nanoseconds of measured time requests come due; a closed loop of so many has no end beforehand.
     pub fn length_ns(&self) -> u64 {
         match (self.limit, self.load) {
             (Limit::Time(time), _) => time.as_nanos() as u64,
             (Limit::Requests(count), Load::Open { rate_per_s, .. }) => (count as f64 / rate_per_s * 1e9) as u64,
             (Limit::Requests(_), Load::Closed) => u64::MAX / 4,
         }
+    }
+
+    /// The measured time goes on until the last reply: what is asked for is so many requests, or those of a trace. A loop
+    /// over so long a time ends when that is over, and what comes later is no throughput.
+    pub fn ends_with_last_reply(&self) -> bool {
+        matches!(self.limit, Limit::Requests(_)) || self.trace.is_some()
     }
 
     /// What was asked, for the result.

@@ -100,6 +100,7 @@ pub fn run(seed: u64, seconds: u64, rate_per_s: u64, median_us: f64) -> RunResul
         requests: Requests {
             intended: answered,
             sent: answered,
+            withheld: 0,
             answered,
             errors: 0,
             unanswered: 0,

@@ -85,8 +85,8 @@ pub fn facts(run: &RunResult) -> Vec<(&'static str, String)> {
 /// Replies a second, and what share of the offered rate that is.
 pub fn throughput_line(run: &RunResult) -> String {
     let achieved = rate(run.achieved_per_s());
-    match run.offered_per_s() {
-        Some(offered) => format!("{achieved}, {} of what was offered", percent(run.achieved_per_s() / offered)),
+    match run.requests.achieved_share(run.workload.load, run.measured_ns) {
+        Some(share) => format!("{achieved}, {} of what was offered", percent(share)),
         None => achieved,
     }
 }

@@ -20,6 +20,24 @@ fn a_closed_loop_sends_as_many_requests_as_asked_for() {
     assert!(result.server.same_host && result.bottleneck.server_cpu.is_some());
 }
 
+/// The time in which so few requests come due is shorter than a round trip. What they are asked for is their replies.
+#[test]
+fn a_few_requests_are_answered_as_many_are() {
+    let server = Server::start(1);
+    for (flags, count) in [("--requests 1", 1), ("--requests 3 --connections 50", 3), ("--rate 5k --requests 500", 500)]
+    {
+        let result = run(server.address(), &format!("--keys 10 {flags}")).unwrap();
+        assert_right(&result);
+        assert_eq!((result.requests.intended, result.requests.answered), (count, count), "{flags}");
+        assert_eq!(result.late, None, "{flags}");
+        assert!(result.bottleneck.generator_busy.iter().all(|share| *share <= 1.0), "{flags}");
+        if result.measured_ns < 100_000_000 {
+            assert_eq!(result.verdict, Verdict::Ok, "{flags}");
+            assert!(result.bottleneck.summary.starts_with("none"), "{flags}: {}", result.bottleneck.summary);
+        }
+    }
+}
+
 #[test]
 fn every_command_of_a_mix_is_counted_right() {
     let server = Server::start(2);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tallyring::bench::hlog::Log;
+use tallyring::bench::result::Verdict;
 use tallyring::bench::{Observer, Progress};
 
 use crate::support::Server;
@@ -93,7 +94,8 @@ fn a_rate_that_cannot_be_reached_is_said_and_not_waited_for() {
     assert!(start.elapsed() < Duration::from_secs(20));
     assert!(result.achieved_per_s() < 0.5 * 100e6);
     assert_eq!(result.requests.intended, 50_000_000);
-    assert_ne!(result.verdict.exit_code(), 0, "{:?}", result.verdict);
+    // The generator did not come to most of them, which says nothing of the server.
+    assert!(matches!(result.verdict, Verdict::Inconclusive { .. }), "{:?}", result.verdict);
 }
 
 /// What a stall at the end delays is answered behind it, and belongs to the log and to the lines of seconds as well.
