@@ -263,7 +263,7 @@ fn the_memory_of_a_cluster_is_that_of_all_its_nodes_and_each_server_counts_once(
     let target = target(server.address());
     let nodes = nodes::of_cluster(&mut target.control().unwrap(), &target).unwrap();
     assert_eq!(nodes.len(), 2);
-    let alone = [Node { target: target.clone(), slots: None }];
+    let alone = [Node { target: target.clone(), part: None }];
     let (all, one) = (memory_of(&nodes, "incr", 16), memory_of(&alone, "incr", 16));
     assert_eq!((all.server_count, one.server_count), (1, 1));
     assert_eq!((all.points.last().unwrap().0, one.points.last().unwrap().0), (60_000, 60_000));
@@ -275,7 +275,7 @@ fn the_memory_of_a_cluster_is_that_of_all_its_nodes_and_each_server_counts_once(
 #[test]
 fn the_memory_of_a_counter_is_that_of_the_loads_own_keys() {
     let Some(server) = RedisServer::start_or_skip(&[]) else { return };
-    let nodes = [Node { target: target(server.address()), slots: None }];
+    let nodes = [Node { target: target(server.address()), part: None }];
     // As a load leaves them: 20,000 counters with keys of 200 bytes.
     let mut load = server.connect();
     let used = |load: &mut support::Conn| -> f64 {

@@ -107,7 +107,7 @@ impl<'a> Planning<'a> {
         let mut control = run.target.control().map_err(|error| error.to_string())?;
         let nodes = match run.cluster {
             true => nodes::of_cluster(&mut control, &run.target).map_err(|error| error.to_string())?,
-            false => vec![Node { target: run.target.clone(), slots: None }],
+            false => vec![Node { target: run.target.clone(), part: None }],
         };
         fs::create_dir_all(&options.output)
             .map_err(|error| format!("cannot make {}: {error}. Choose another --output", options.output.display()))?;

@@ -10,9 +10,8 @@ use super::{Info, Measured, Memory};
 use crate::bench::Observer;
 use crate::bench::control::{Control, Value, encode};
 use crate::bench::mix::Form;
-use crate::bench::nodes::Node;
+use crate::bench::nodes::{self, Node};
 use crate::bench::target::{Stream, Target, TargetError};
-use crate::slot;
 
 /// Points at which memory is read, evenly up to the number of counters.
 const POINT_COUNT: u64 = 32;
@@ -169,15 +168,6 @@ impl Servers<'_> {
         Ok(Servers { nodes, controls, firsts })
     }
 
-    fn owner(&self, key: &str) -> usize {
-        if self.nodes.len() == 1 {
-            return 0;
-        }
-        let slot = slot::of(key.as_bytes());
-        let owner = self.nodes.iter().position(|node| node.slots.as_ref().is_some_and(|slots| slots.contains(slot)));
-        owner.expect("every slot is owned")
-    }
-
     /// A command for each of the numbers, its key being its second word.
     fn batch(&mut self, numbers: Range<u64>, command: impl Fn(u64) -> Vec<String>) -> Result<(), String> {
         let mut requests = vec![(Vec::new(), 0); self.nodes.len()];
@@ -185,7 +175,7 @@ impl Servers<'_> {
         for number in numbers {
             let arguments = command(number);
             name.clone_from(&arguments[0]);
-            let (bytes, count) = &mut requests[self.owner(&arguments[1])];
+            let (bytes, count) = &mut requests[nodes::owner(self.nodes, Some(arguments[1].as_bytes()))];
             encode(&arguments, bytes);
             *count += 1;
         }

@@ -18,7 +18,8 @@ pub struct Server {
     process: Process,
     address: SocketAddr,
     stopped: bool,
-    _permit: Permit,
+    /// Until it has ended.
+    permit: Option<Permit>,
 }
 
 /// The binary under test.
@@ -70,7 +71,7 @@ impl Server {
             port.is_some()
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("just found")));
-        Server { process, address, stopped: false, _permit: permit }
+        Server { process, address, stopped: false, permit: Some(permit) }
     }
 
     /// A new connection.
@@ -116,7 +117,9 @@ impl Server {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         self.stopped = true;
-        self.process.wait(PROCESS_LIMIT)
+        let status = self.process.wait(PROCESS_LIMIT);
+        self.permit = None;
+        status
     }
 }
 
