@@ -102,7 +102,7 @@ pub enum Extent {
     Short,
     /// It tells of the server: [`MEDIUM_REPLY_BYTES_MAX`].
     Medium,
-    /// It tells of what clients have made: [`LARGE_REPLY_BYTES_MAX`].
+    /// It tells of what clients have made, or goes through all of that: [`LARGE_REPLY_BYTES_MAX`].
     Long,
 }
 
@@ -110,6 +110,8 @@ pub enum Extent {
 pub fn extent(connection: &Connection, task: &Task) -> Extent {
     match task {
         Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } | Task::SlowlogGet(_) => Extent::Long,
+        // Its reply is short, but it holds a turn for as long as it takes.
+        Task::Scan { count, .. } if *count > keys::SCAN_STEP_COUNT => Extent::Long,
         Task::Info(_) | Task::MemoryStats | Task::MemoryDoctor | Task::LatencyHistogram(_) | Task::Reply(_) => {
             Extent::Medium
         }

@@ -11,7 +11,7 @@ use crate::resp::encode;
 use crate::slot;
 
 /// Keys that one step of a scan visits: all others on the shard wait for that long.
-const SCAN_STEP_COUNT: u64 = 1_000;
+pub(super) const SCAN_STEP_COUNT: u64 = 1_000;
 
 /// `KEYS pattern`: all matching keys. Bounded by the longest reply.
 pub(super) async fn keys(place: Place<'_>, pattern: Bytes, out: &mut Vec<u8>) {
