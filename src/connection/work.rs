@@ -399,7 +399,8 @@ impl Connection {
         replied
     }
 
-    /// Until few enough others gather a long reply. Meanwhile nothing is held that those may need: no turn, and no buffer.
+    /// Until few enough others gather a long reply. Meanwhile nothing is held that those may need: no turn, and no buffer to
+    /// send from. What was in one is parked.
     async fn wait_for_permit(&self, io: &mut Io, turn: Turn, permits: &Pool<()>) -> Turn {
         let shard = &*self.shard;
         shard.turns.give_back(turn);
