@@ -38,7 +38,7 @@ pub const LONG_BATCH_COUNT_MAX: usize = 2;
 pub const ACCEPT_COUNT_MAX: usize = 4;
 
 /// Idle connections that a shard takes up in one turn of its ring.
-pub const READY_COUNT_MAX: usize = 16;
+pub const READY_COUNT_MAX: usize = 32;
 
 /// Commands (or arguments of a streaming command) that are parsed before they are executed together.
 pub const WINDOW_ITEM_COUNT_MAX: usize = 128;

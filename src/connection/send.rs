@@ -93,6 +93,8 @@ impl Connection {
         if io.output.is_none() {
             return Ok(());
         }
+        // Neither the disk nor a client that does not read must keep others from their turn.
+        self.give_back_turn();
         // Not a byte of what might be forgotten leaves.
         let touched = std::mem::take(&mut io.touched);
         if touched != ShardSet::default() {
@@ -100,8 +102,6 @@ impl Connection {
             io.seen_ns = shard.clock.now().ns;
         }
         let Some(mut buffer) = io.output.take() else { return Ok(()) };
-        // Whose client does not read must not keep others from their turn.
-        self.give_back_turn();
         let mut sent_bytes = 0;
         let mut now = None;
         let mut outcome = Ok(());

@@ -79,7 +79,11 @@ fn unfinished_requests_fill_the_store_and_the_longest_stalled_go() {
     assert_eq!(then.iter().filter(|client| client.is_answered()).count() as u64, room_count);
     honest.expect("PING", simple("PONG"));
     let growth_bytes = watch.peak_growth_bytes("requests that fill the parked store");
-    assert!(growth_bytes <= (STORE_MIB + 1) * MIB, "it grew by {growth_bytes} bytes");
+    // Pages of the program come from its file when a part of it is first run.
+    assert!(growth_bytes <= (STORE_MIB + 2) * MIB, "it grew by {growth_bytes} bytes");
+    let anonymous_bytes = watch.peak_anonymous_growth_bytes();
+    println!("{} KiB of it are no file's", anonymous_bytes >> 10);
+    assert!(anonymous_bytes <= (STORE_MIB + 1) * MIB, "it grew by {anonymous_bytes} bytes that are no file's");
 }
 
 #[test]

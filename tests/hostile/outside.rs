@@ -68,11 +68,29 @@ pub fn descriptor_count(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server runs").count()
 }
 
+/// The most that a server's memory has been.
+struct Peak {
+    resident_bytes: AtomicU64,
+    anonymous_bytes: AtomicU64,
+}
+
+impl Peak {
+    fn new(memory: Memory) -> Peak {
+        let Memory { resident_bytes, anonymous_bytes } = memory;
+        Peak { resident_bytes: AtomicU64::new(resident_bytes), anonymous_bytes: AtomicU64::new(anonymous_bytes) }
+    }
+
+    fn take_in(&self, memory: Memory) {
+        self.resident_bytes.fetch_max(memory.resident_bytes, Ordering::Relaxed);
+        self.anonymous_bytes.fetch_max(memory.anonymous_bytes, Ordering::Relaxed);
+    }
+}
+
 /// A server's memory from now on: what it was, and the most that it has been.
 pub struct Watch {
     pid: u32,
     before: Memory,
-    peak_bytes: Arc<AtomicU64>,
+    peak: Arc<Peak>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,29 +106,37 @@ impl Watch {
     #[track_caller]
     pub fn begin_every(interval: Duration, pid: u32) -> Watch {
         let before = Memory::of(pid);
-        let (peak_bytes, over) = (Arc::new(AtomicU64::new(before.resident_bytes)), Arc::new(AtomicBool::new(false)));
-        let (peak, end) = (Arc::clone(&peak_bytes), Arc::clone(&over));
+        let (peak, over) = (Arc::new(Peak::new(before)), Arc::new(AtomicBool::new(false)));
+        let (seen, end) = (Arc::clone(&peak), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 let Some(memory) = Memory::try_of(pid) else { return };
-                peak.fetch_max(memory.resident_bytes, Ordering::Relaxed);
+                seen.take_in(memory);
                 std::thread::sleep(interval);
             }
         });
-        Watch { pid, before, peak_bytes, over, thread: Some(thread) }
+        Watch { pid, before, peak, over, thread: Some(thread) }
     }
 
     /// By how much the resident memory has grown at its greatest; says so.
     #[track_caller]
     pub fn peak_growth_bytes(&self, what: &str) -> u64 {
         let now = Memory::of(self.pid);
-        let peak_bytes = self.peak_bytes.fetch_max(now.resident_bytes, Ordering::Relaxed).max(now.resident_bytes);
-        let growth_bytes = peak_bytes - self.before.resident_bytes;
+        self.peak.take_in(now);
+        let growth_bytes = self.peak.resident_bytes.load(Ordering::Relaxed) - self.before.resident_bytes;
         println!("{what}: grew by {} KiB at most (from {} to {now})", growth_bytes >> 10, self.before);
         growth_bytes
     }
 
-    /// By how much what no file backs has grown now. The program's own pages are in memory once they have been run.
+    /// By how much what no file backs has grown at its greatest. The program's own pages are in memory once they have
+    /// been run; how many come with one of them is the page cache's business.
+    #[track_caller]
+    pub fn peak_anonymous_growth_bytes(&self) -> u64 {
+        self.peak.take_in(Memory::of(self.pid));
+        self.peak.anonymous_bytes.load(Ordering::Relaxed) - self.before.anonymous_bytes
+    }
+
+    /// By how much what no file backs has grown now.
     #[track_caller]
     pub fn anonymous_growth_bytes(&self) -> i64 {
         Memory::of(self.pid).anonymous_bytes as i64 - self.before.anonymous_bytes as i64
