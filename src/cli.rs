@@ -100,7 +100,7 @@ const PLAN_EXAMPLES: &str = "\
 Examples:
   tallyring plan --host db1 --slo 'p99.9<1ms'
   tallyring plan --host db1 --slo 'p99<500us,max<20ms' --mix incr=90,get=10 --connections 200
-  tallyring plan --host db1 --peak 3m --growth 30% --nodes-lost 1 --total-keys 200000000
+  tallyring plan --host db1 --peak 3m --growth 30% --nodes-lost 1 --total-keys 200m
 
 It loads the server as far as it goes: run it against one that serves nobody else. Exit codes: 0 the goal is met at the \
 rate that was found; 1 it is not met, or the server is wrong or cannot be asked; 2 inconclusive, or the flags are wrong.";

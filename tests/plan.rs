@@ -210,7 +210,8 @@ fn what_cannot_be_planned_says_why() {
         (&["--cluster", "--command", "MGET a:{key} b:{key}"], 2, "not all of one slot"),
         (&["--key-size", "2"], 2, "keys of 2 bytes are out of range"),
         (&["--resp", "4"], 2, "4"),
-        (&["--total-keys", "1000"], 2, "--total-keys is of no use without --peak"),
+        (&["--total-keys", "1.5"], 2, "such as 100000, 100k or 1.5m"),
+        (&["--total-keys", "1k"], 2, "--total-keys is of no use without --peak"),
         (&["--growth", "30%"], 2, "--growth is of no use without --peak"),
         (&["--nodes-lost", "1"], 2, "--nodes-lost is of no use without --peak"),
     ] {

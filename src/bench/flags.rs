@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::count;
 use super::distribution::Distribution;
 use super::mix::Mix;
 use super::result::Load;
@@ -67,8 +68,8 @@ pub struct Flags {
     #[arg(short = 'P', long, help_heading = "Load", default_value_t = 1, value_name = "DEPTH")]
     pub pipeline: usize,
 
-    /// Different keys
-    #[arg(long, help_heading = "Requests", default_value_t = 1_000_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Different keys: 100000, 100k, 10m
+    #[arg(long, help_heading = "Requests", default_value_t = 1_000_000, value_name = "COUNT", value_parser = count::within(1..=u32::MAX))]
     pub keys: u32,
 
     /// Bytes of a key

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::count;
 use super::flags::{Flags, Shape, wrong};
 use super::result::{Arrivals, Load};
 use super::run::{Limit, Run};
@@ -38,7 +39,7 @@ pub struct Options {
     pub duration: Time,
 
     /// Measure so many requests instead
-    #[arg(short = 'n', long, help_heading = "Load", value_name = "COUNT", conflicts_with = "duration")]
+    #[arg(short = 'n', long, help_heading = "Load", value_name = "COUNT", conflicts_with = "duration", value_parser = count::within(0..=u64::MAX))]
     pub requests: Option<u64>,
 
     /// Load the server for so long before
@@ -203,6 +204,8 @@ mod tests {
         let run = resolve("-p 7000 --rate max -c 3 -P 64 -n 1000 --pin 2-3 -t 2 --mix incr=9,get=1 --resp 3").unwrap();
         assert_eq!((run.load, run.limit), (Load::Closed, Limit::Requests(1_000)));
         assert_eq!((run.pin, run.target.resp), (vec![2, 3], 3));
+        let run = resolve("--keys 250k -n 1.5m").unwrap();
+        assert_eq!((run.key_count, run.limit), (250_000, Limit::Requests(1_500_000)));
         assert_eq!("1.5m".parse(), Ok(Rate::PerSecond(1_500_000.0)));
         assert_eq!("250".parse(), Ok(Rate::PerSecond(250.0)));
         assert_eq!("250ms".parse(), Ok(Time(Duration::from_millis(250))));
@@ -244,7 +247,9 @@ mod tests {
             ("--threads 51", "--threads 51 is out of range. Choose from 1 to 50"),
             ("--pin 9", "--pin 9 is not a core"),
             ("--pin 1 --threads 2", "--pin names 1 cores for 2 threads"),
-            ("--keys 0", "0"),
+            ("--keys 0", "no whole number from 1 to 4294967295"),
+            ("--keys 1.5", "such as 100000, 100k or 1.5m"),
+            ("--requests many", "such as 100000, 100k or 1.5m"),
             ("--key-size 4", "--mix keys of 4 bytes are out of range"),
             ("--mix lpush", "--mix \"lpush\" is not one of"),
             ("--mix mget:1000 --pipeline 100", "bytes at once"),

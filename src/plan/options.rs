@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::slo::Goal;
+use crate::bench::count;
 use crate::bench::flags::{Flags, Shape, wrong};
 use crate::bench::options::{Rate, Time};
 use crate::bench::result::{Arrivals, Load};
@@ -45,8 +46,8 @@ pub struct Options {
     #[arg(long, help_heading = "Goal", default_value_t = 0, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=1_000))]
     pub nodes_lost: u64,
 
-    /// Counters that all servers together are to hold
-    #[arg(long, help_heading = "Goal", default_value_t = 0, value_name = "COUNT")]
+    /// Counters that all servers together are to hold (200m)
+    #[arg(long, help_heading = "Goal", default_value_t = 0, value_name = "COUNT", value_parser = count::within(0..=u64::MAX))]
     pub total_keys: u64,
 
     /// Memory of one server for counters; otherwise what its own maxmemory leaves them, or half of its machine's memory
@@ -71,7 +72,7 @@ pub struct Options {
 
     /// Counters that are added to see what one takes, and deleted again: as many as there are, to see a table grow; 0 for
     /// none
-    #[arg(long, help_heading = "Search", default_value_t = 200_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
+    #[arg(long, help_heading = "Search", default_value_t = 200_000, value_name = "COUNT", value_parser = count::within(0..=100_000_000_u64))]
     pub memory_keys: u64,
 
     /// Leave out how throughput grows with connections
