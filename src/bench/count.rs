@@ -1,4 +1,4 @@
-//! How many, as people write it on a command line: `100000`, `100k`, `2.5m`, `1g`. Thousands of thousands, as rates.
+//! How many, as people write it on a command line: `100000`, `100k`, `2.5m`, `1g`. `1k` is 1,000.
 
 use std::ops::RangeInclusive;
 
@@ -14,13 +14,19 @@ where
     }
 }
 
-fn parse(text: &str) -> Option<u64> {
-    let (number, zeros) = match text.as_bytes().last()?.to_ascii_lowercase() {
-        b'k' => (&text[..text.len() - 1], 3),
-        b'm' => (&text[..text.len() - 1], 6),
-        b'g' => (&text[..text.len() - 1], 9),
-        _ => (text, 0),
+/// What stands before the unit, and the unit's zeros.
+pub fn split_unit(text: &str) -> (&str, usize) {
+    let zeros = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
+        Some(b'k') => 3,
+        Some(b'm') => 6,
+        Some(b'g') => 9,
+        _ => return (text, 0),
     };
+    (&text[..text.len() - 1], zeros)
+}
+
+fn parse(text: &str) -> Option<u64> {
+    let (number, zeros) = split_unit(text);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
     let ends_in_point = number.ends_with('.');

@@ -67,13 +67,8 @@ impl FromStr for Rate {
         if text == "max" {
             return Ok(Rate::Max);
         }
-        let lower = text.to_ascii_lowercase();
-        let (number, unit) = match lower.as_bytes().last() {
-            Some(b'k') => (&lower[..lower.len() - 1], 1e3),
-            Some(b'm') => (&lower[..lower.len() - 1], 1e6),
-            _ => (&lower[..], 1.0),
-        };
-        let per_s = number.parse().ok().map(|number: f64| number * unit);
+        let (number, zeros) = count::split_unit(text);
+        let per_s = number.parse().ok().map(|number: f64| number * 10_f64.powi(zeros as i32));
         per_s.filter(|per_s| *per_s > 0.0 && *per_s <= LOAD_RATE_MAX).map(Rate::PerSecond).ok_or_else(|| {
             format!("\"{text}\" is neither \"max\" nor a rate above 0 and up to {LOAD_RATE_MAX}, such as 500k or 1.2m")
         })
