@@ -37,7 +37,8 @@ pub const LONG_BATCH_COUNT_MAX: usize = 2;
 /// Connections that one listening socket accepts in one turn of its shard's ring.
 pub const ACCEPT_COUNT_MAX: usize = 4;
 
-/// Idle connections that a shard takes up in one turn of its ring.
+/// Idle connections that a shard takes up in one turn of its ring: so many that a burst of thousands is over in few turns,
+/// so few that one turn is not much longer for it.
 pub const READY_COUNT_MAX: usize = 32;
 
 /// Commands (or arguments of a streaming command) that are parsed before they are executed together.
