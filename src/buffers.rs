@@ -69,6 +69,11 @@ impl Buffers {
         self.state.borrow().free.len()
     }
 
+    /// How many are lent.
+    pub fn lent_count(&self) -> usize {
+        self.total_count - self.free_count()
+    }
+
     /// So many are free that an idle connection may keep one while it waits for its next request.
     pub fn are_plenty(&self) -> bool {
         self.free_count() >= self.total_count / 2

@@ -26,6 +26,9 @@ pub const FIXED_BUFFER_COUNT_MAX: usize = 1_024;
 /// Fixed buffers of a shard at least: two make one connection move.
 pub const FIXED_BUFFER_COUNT_MIN: usize = 16;
 
+/// While no more than this are lent, one or two connections are at work, which send without the ring.
+pub const LENT_COUNT_OF_FEW_MAX: usize = 3;
+
 /// A receive of so many bytes is a long batch: many commands, or much of a very long one. Without a turn for such no more
 /// is received at once.
 pub const LONG_BATCH_BYTES_MIN: usize = FIXED_BUFFER_BYTES / 4;
@@ -39,7 +42,7 @@ pub const ACCEPT_COUNT_MAX: usize = 4;
 
 /// Idle connections that a shard takes up in one turn of its ring: so many that a burst of thousands is over in few turns,
 /// so few that one turn is not much longer for it.
-pub const READY_COUNT_MAX: usize = 32;
+pub const READY_COUNT_MAX: usize = 16;
 
 /// Commands (or arguments of a streaming command) that are parsed before they are executed together.
 pub const WINDOW_ITEM_COUNT_MAX: usize = 128;

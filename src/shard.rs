@@ -294,6 +294,10 @@ impl Shard {
     /// The connection that has been ready longest, for a worker that has given up the one before.
     pub async fn next_job(&self, worker: usize) -> Rc<Connection> {
         self.at_work.borrow_mut()[worker] = None;
+        // One a turn of the ring, though a short batch does not need any.
+        if !self.jobs.queue.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(connection) = self.jobs.queue.borrow_mut().pop_front() {
                 self.at_work.borrow_mut()[worker] = Some(connection.clone());

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 
 use io_uring::{cqueue, opcode, squeue, types};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio_uring::buf::fixed::FixedBuf;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
@@ -62,6 +63,23 @@ impl Socket {
             false => opcode::Send::new(fd, from, count).flags(DO_NOT_WAIT).build(),
         };
         UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry).submit()
+    }
+
+    /// Receive what is there, with a system call of its own. 0 is the end of the stream, as above.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there.
+    pub fn receive_at_once(&self, place: &mut [u8]) -> io::Result<usize> {
+        assert!(!place.is_empty(), "a receive into nothing would look like the end of the stream");
+        Ok(recv(self, place, RecvFlags::DONTWAIT)?.0)
+    }
+
+    /// Send what the kernel takes at once, with a system call of its own.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing.
+    pub fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
     }
 
     /// As [`Socket::receive`], into memory that is not registered.

@@ -16,6 +16,8 @@ pub(super) struct Io {
     pub(super) input: Option<FixedBuf>,
     /// The next receive, where it has begun before the replies were sent: it has `input` then.
     pub(super) receiving: Option<Moving>,
+    /// It was idle until now, and what it waited for is there to be received.
+    pub(super) is_ready: bool,
     /// The last receive brought a long batch.
     pub(super) is_long: bool,
     /// Received bytes in `input`.

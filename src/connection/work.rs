@@ -12,6 +12,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::ops::Range;
 use std::rc::Rc;
 
 use tokio_uring::buf::fixed::FixedBuf;
@@ -51,7 +52,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
     loop {
         let connection = shard.next_job(worker).await;
         let batch = shard.clock.now();
-        let mut io = Io { batch, seen_ns: batch.ns, ..Io::default() };
+        let mut io = Io { batch, seen_ns: batch.ns, is_ready: !connection.has_turn(), ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
         if let Some(receiving) = io.receiving.take() {
             assert!(matches!(rest, Rest::Over), "who is idle has nothing in the ring");
@@ -135,19 +136,27 @@ impl Connection {
             if self.is_ended() {
                 return Err(Rest::Over);
             }
-            let receiving = match io.receiving.take() {
-                Some(receiving) => receiving,
-                None => {
-                    let buffer = match io.input.take() {
-                        Some(buffer) => buffer,
-                        None => shard.lend_buffer(Purpose::Receive).await,
+            let is_ready = std::mem::take(&mut io.is_ready);
+            let (result, buffer) = match io.receiving.take() {
+                // The ring would take a turn for it.
+                None if is_ready => {
+                    let mut buffer = self.input_buffer(io).await;
+                    (self.socket.receive_at_once(&mut buffer[self.receivable(io)]), buffer)
+                }
+                begun => {
+                    let receiving = match begun {
+                        Some(receiving) => receiving,
+                        None => {
+                            let buffer = self.input_buffer(io).await;
+                            self.begin_receive(io, buffer)
+                        }
                     };
-                    self.begin_receive(io, buffer)
+                    self.wait_for(Waiting::Receive, io.seen_ns);
+                    let received = receiving.await;
+                    self.waiting.set(Waiting::AtWork);
+                    received
                 }
             };
-            self.wait_for(Waiting::Receive, io.seen_ns);
-            let (result, buffer) = receiving.await;
-            self.waiting.set(Waiting::AtWork);
             io.input = Some(buffer);
             match result {
                 Ok(0) => return Err(Rest::Over),
@@ -165,20 +174,35 @@ impl Connection {
                 Err(error) if error.raw_os_error() == Some(CANCELED) => {
                     return Err(self.park_all(io, Vec::new(), Waiting::Readable));
                 }
+                // Not there after all: the next one is the ring's.
+                Err(error) if is_ready && error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(Rest::Over),
             }
         }
     }
 
-    /// Have the ring receive behind the bytes that are there already.
-    fn begin_receive(&self, io: &Io, buffer: FixedBuf) -> Moving {
+    /// The buffer that is received into.
+    async fn input_buffer(&self, io: &mut Io) -> FixedBuf {
+        match io.input.take() {
+            Some(buffer) => buffer,
+            None => self.shard.lend_buffer(Purpose::Receive).await,
+        }
+    }
+
+    /// What of it is received into: behind the bytes that are there already.
+    fn receivable(&self, io: &Io) -> Range<usize> {
         assert!(io.received < FIXED_BUFFER_BYTES, "the session consumes something of a full buffer");
         let end = match self.has_turn.get() {
             true => FIXED_BUFFER_BYTES,
             false => FIXED_BUFFER_BYTES.min(io.received + LONG_BATCH_BYTES_MIN),
         };
-        self.socket.receive(buffer, io.received..end)
+        io.received..end
+    }
+
+    /// Have the ring receive behind the bytes that are there already.
+    fn begin_receive(&self, io: &Io, buffer: FixedBuf) -> Moving {
+        self.socket.receive(buffer, self.receivable(io))
     }
 
     /// Have the ring receive the next batch while it sends the replies to this one: one turn of the ring for both. What

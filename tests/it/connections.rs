@@ -203,6 +203,53 @@ fn transactions_of_many_clients_do_not_wait_in_a_circle() {
     server.connect().expect("MGET a b", array([bulk(&count), bulk(&count)]));
 }
 
+/// More clients than buffers: each is idle between two requests. They come whole, in two pieces, as long batches, and with
+/// replies of several buffers.
+#[test]
+fn more_clients_than_buffers_have_all_their_replies() {
+    const CLIENT_COUNT: usize = 100;
+    const ROUND_COUNT: usize = 8;
+    const LONG_COUNT: usize = 300;
+    const MANY_COUNT: usize = 3_000;
+    let server = Server::start_with(1, &["--buffers", "16"]);
+    let mut conns: Vec<_> = (0..CLIENT_COUNT).map(|_| server.connect()).collect();
+    let increment = wire(["INCR", "a"]);
+    let long_batch = increment.repeat(LONG_COUNT);
+    let many = wire(std::iter::once("MGET").chain(std::iter::repeat_n("always", MANY_COUNT)));
+    conns[0].expect("SET always 123456789", ok());
+    let mut sent_count = 0;
+    for round in 0..ROUND_COUNT {
+        let request = |client: usize| match (client + round) % 4 {
+            0 | 1 => (&increment, 1),
+            2 => (&long_batch, LONG_COUNT),
+            _ => (&many, 0),
+        };
+        for (client, conn) in conns.iter_mut().enumerate() {
+            let (bytes, count) = request(client);
+            let end = if (client + round) % 4 == 0 { bytes.len() } else { bytes.len() / 2 };
+            conn.send(&bytes[..end]);
+            sent_count += count;
+        }
+        for (client, conn) in conns.iter_mut().enumerate() {
+            let (bytes, count) = request(client);
+            if (client + round) % 4 > 0 {
+                conn.send(&bytes[bytes.len() / 2..]);
+            }
+            let mut last = 0;
+            for reply in conn.read_many(count) {
+                let Reply::Int(value) = reply else { panic!("{reply:?}") };
+                assert!(value > last, "a client's increments grow: {value} after {last}");
+                last = value;
+            }
+            if count == 0 {
+                let replies = conn.read_many(1);
+                assert_eq!(replies[0].elements(), vec![bulk("123456789"); MANY_COUNT]);
+            }
+        }
+    }
+    conns[0].expect("GET a", bulk(sent_count.to_string()));
+}
+
 /// Clients that ask for long replies and do not read them, and one that has a short question.
 #[test]
 fn long_replies_that_nobody_reads_hold_nobody_up() {
