@@ -240,6 +240,8 @@ const _: () = assert!(
 // An inline command's arguments all fit one window.
 const _: () = assert!(ARGUMENT_COUNT_MAX <= WINDOW_ITEM_COUNT_MAX);
 const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);
+// Who counts as few leaves buffers plenty.
+const _: () = assert!(LENT_COUNT_OF_FEW_MAX <= FIXED_BUFFER_COUNT_MIN / 2);
 const _: () = assert!(QUEUE_BYTES_MAX <= QUEUES_BYTES_MAX);
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX <= FIXED_BUFFER_BYTES);
 // A line has room for its time, an address (of a Unix socket's path), and the longest argument with every byte escaped.

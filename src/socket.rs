@@ -1,7 +1,7 @@
-//! A client's socket, TCP or Unix, and the ring operations on it.
+//! A client's socket, TCP or Unix: how the ring receives and sends on it, and how that is done at once, without the ring.
 //!
-//! Operations take the descriptor, not the socket: whoever awaits one keeps the socket until it has completed. The ring
-//! keeps a buffer until then, whatever becomes of the future.
+//! Operations of the ring take the descriptor, not the socket: whoever awaits one keeps the socket until it has completed.
+//! The ring keeps a buffer until then, whatever becomes of the future.
 
 use std::io;
 use std::marker::PhantomData;
