@@ -3,7 +3,8 @@
 //! An idle connection waits for its socket (to be readable, or writable if replies are left over) and holds nothing but
 //! itself and what is parked: no fixed buffer, no window, and a task of a few hundred bytes. When its socket is ready,
 //! one of the shard's workers takes it over ([`work`]), and works until it has nothing to do and buffers are short, or
-//! until its client stalls. There are as many workers as fixed buffers, made when the shard starts.
+//! until its client stalls. There are as many workers as fixed buffers, made when the shard starts; each has a little
+//! memory of its own for short replies.
 
 mod display;
 mod io;

@@ -27,7 +27,7 @@ pub const FIXED_BUFFER_COUNT_MAX: usize = 1_024;
 pub const FIXED_BUFFER_COUNT_MIN: usize = 16;
 
 /// While no more than this are lent, one or two connections are at work, which send without the ring.
-pub const LENT_COUNT_OF_FEW_MAX: usize = 3;
+pub const LENT_COUNT_OF_FEW_MAX: usize = 2;
 
 /// A receive of so many bytes is a long batch: many commands, or much of a very long one. Without a turn for such no more
 /// is received at once.
@@ -58,6 +58,10 @@ pub const OUTCOME_BYTES_MAX: usize = 256;
 
 /// Longest encoded reply of an operation that counts: any but those of `OBJECT FREQ` and `OBJECT IDLETIME`.
 pub const SHORT_OUTCOME_BYTES_MAX: usize = 64;
+
+/// Replies that take no more are encoded in memory of the worker's own: no fixed buffer is lent for them. Those of sixteen
+/// counter operations do.
+pub const SHORT_OUTPUT_BYTES: usize = 1_024;
 
 /// Longest header line (`*N`, `$N`) that can be valid, without its CRLF.
 pub const HEADER_BYTES_MAX: usize = 32;
@@ -237,6 +241,8 @@ const _: () = assert!(
     WINDOW_ITEM_COUNT_MAX * SHORT_OUTCOME_BYTES_MAX + SHORT_REPLY_BYTES_MAX + 2 * OUTCOME_BYTES_MAX
         < FIXED_BUFFER_BYTES
 );
+// What an `INCR` at depth 16 is answered is a short output.
+const _: () = assert!(16 * SHORT_OUTCOME_BYTES_MAX <= SHORT_OUTPUT_BYTES && SHORT_OUTPUT_BYTES < FIXED_BUFFER_BYTES);
 // An inline command's arguments all fit one window.
 const _: () = assert!(ARGUMENT_COUNT_MAX <= WINDOW_ITEM_COUNT_MAX);
 const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);

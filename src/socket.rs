@@ -3,8 +3,10 @@
 //! Operations of the ring take the descriptor, not the socket: whoever awaits one keeps the socket until it has completed.
 //! The ring keeps a buffer until then, whatever becomes of the future.
 
+mod buffer;
+pub mod entry;
+
 use std::io;
-use std::marker::PhantomData;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,8 +15,9 @@ use std::os::unix::net::UnixStream;
 use io_uring::{cqueue, opcode, squeue, types};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio_uring::buf::fixed::FixedBuf;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
+
+pub use buffer::Buffer;
 
 /// `POLLIN | POLLRDHUP`, as in `poll(2)`.
 const READABLE: u32 = 0x0001 | 0x2000;
@@ -43,26 +46,37 @@ pub enum Socket {
 
 impl Socket {
     /// Receive into `range` of the buffer, from now on. 0 is the end of the stream, so the range must not be empty.
-    pub fn receive(&self, mut buffer: FixedBuf, range: Range<usize>) -> Moving {
-        assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
-        let index = buffer.buf_index();
-        let place = &mut buffer[range];
-        let entry = opcode::ReadFixed::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32, index);
-        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit()
+    pub fn receive(&self, mut buffer: Buffer, range: Range<usize>) -> Moving {
+        let index = buffer.index();
+        let (fd, (to, count)) = (types::Fd(self.fd()), place(&mut buffer, range));
+        let entry = match index {
+            Some(index) => opcode::ReadFixed::new(fd, to, count, index).build(),
+            None => opcode::Recv::new(fd, to, count).build(),
+        };
+        UnsubmittedOneshot::new(buffer, WithBuffer, entry).submit()
     }
 
-    /// Send `range` of the buffer from now on, as much as the kernel takes. Unless it `waits`, a client that does not read
-    /// is `WouldBlock` at once.
-    pub fn send(&self, buffer: FixedBuf, range: Range<usize>, waits: bool) -> Moving {
-        let (fd, index) = (types::Fd(self.fd()), buffer.buf_index());
+    /// The same where nothing can be there yet: the answer to what is about to be sent. The kernel does not look before it
+    /// waits, which is worth more than what a registered buffer spares.
+    pub fn receive_next(&self, mut buffer: Buffer, range: Range<usize>) -> Moving {
+        let (to, count) = place(&mut buffer, range);
+        let entry = entry::wait_first(opcode::Recv::new(types::Fd(self.fd()), to, count).build());
+        UnsubmittedOneshot::new(buffer, WithBuffer, entry).submit()
+    }
+
+    /// Send `range` of the buffer from now on, as much as the kernel takes. Unless it `waits`, a client that does not read is
+    /// `WouldBlock` at once.
+    pub fn send(&self, buffer: Buffer, range: Range<usize>, waits: bool) -> Moving {
+        let fd = types::Fd(self.fd());
         let place = &buffer[range];
         let (from, count) = (place.as_ptr(), place.len() as u32);
-        let entry = match waits {
-            true => opcode::WriteFixed::new(fd, from, count, index).build(),
+        let entry = match (waits, buffer.index()) {
+            (true, Some(index)) => opcode::WriteFixed::new(fd, from, count, index).build(),
+            (true, None) => opcode::Send::new(fd, from, count).flags(NO_SIGNAL).build(),
             // Before Linux 6.4 a fixed write to a socket could not be told not to wait.
-            false => opcode::Send::new(fd, from, count).flags(DO_NOT_WAIT).build(),
+            (false, _) => opcode::Send::new(fd, from, count).flags(DO_NOT_WAIT).build(),
         };
-        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry).submit()
+        UnsubmittedOneshot::new(buffer, WithBuffer, entry).submit()
     }
 
     /// Receive what is there, with a system call of its own. 0 is the end of the stream, as above.
@@ -80,21 +94,6 @@ impl Socket {
     /// `WouldBlock` when it takes nothing.
     pub fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
-    }
-
-    /// As [`Socket::receive`], into memory that is not registered.
-    pub async fn receive_plain(&self, mut buffer: Vec<u8>, range: Range<usize>) -> (io::Result<usize>, Vec<u8>) {
-        assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
-        let place = &mut buffer[range];
-        let entry = opcode::Recv::new(types::Fd(self.fd()), place.as_mut_ptr(), place.len() as u32);
-        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
-    }
-
-    /// As [`Socket::send`], from memory that is not registered. It waits.
-    pub async fn send_plain(&self, buffer: Vec<u8>, range: Range<usize>) -> (io::Result<usize>, Vec<u8>) {
-        let place = &buffer[range];
-        let entry = opcode::Send::new(types::Fd(self.fd()), place.as_ptr(), place.len() as u32).flags(NO_SIGNAL);
-        UnsubmittedOneshot::new(buffer, WithBuffer::new(), entry.build()).submit().await
     }
 
     /// End the receive or send that waits on this socket, or `both`: it completes with `ECANCELED` and brings its buffer
@@ -168,23 +167,24 @@ impl OneshotOutputTransform for Plain {
     }
 }
 
-/// A receive or a send that the ring has. It completes with the bytes that it moved, and its buffer.
-pub type Moving = InFlightOneshot<FixedBuf, WithBuffer<FixedBuf>>;
+/// A receive or a send that the ring has. It completes with the number of bytes that it moved, and its buffer.
+pub type Moving = InFlightOneshot<Buffer, WithBuffer>;
 
 /// How many bytes an operation moved, and its buffer.
-pub struct WithBuffer<B>(PhantomData<B>);
+pub struct WithBuffer;
 
-impl<B> WithBuffer<B> {
-    fn new() -> WithBuffer<B> {
-        WithBuffer(PhantomData)
+impl OneshotOutputTransform for WithBuffer {
+    type Output = (io::Result<usize>, Buffer);
+    type StoredData = Buffer;
+
+    fn transform_oneshot_output(self, buffer: Buffer, entry: cqueue::Entry) -> Self::Output {
+        (result(&entry).map(|count| count as usize), buffer)
     }
 }
 
-impl<B: 'static> OneshotOutputTransform for WithBuffer<B> {
-    type Output = (io::Result<usize>, B);
-    type StoredData = B;
-
-    fn transform_oneshot_output(self, buffer: B, entry: cqueue::Entry) -> Self::Output {
-        (result(&entry).map(|count| count as usize), buffer)
-    }
+/// Where the kernel receives to, and how many bytes at most.
+fn place(buffer: &mut [u8], range: Range<usize>) -> (*mut u8, u32) {
+    assert!(!range.is_empty(), "a receive into nothing would look like the end of the stream");
+    let place = &mut buffer[range];
+    (place.as_mut_ptr(), place.len() as u32)
 }

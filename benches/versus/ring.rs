@@ -13,6 +13,7 @@ use std::{ptr, slice};
 
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
+use tallyring::socket::entry::wait_first;
 
 /// Entries of the submission queue; a full one is submitted early.
 const ENTRIES_COUNT: u32 = 1_024;
@@ -126,13 +127,14 @@ impl Ring {
         self.push(entry, Operation::Readable, token, 0, 0);
     }
 
-    /// Receive into a buffer, from its beginning.
+    /// Receive into a buffer, from its beginning. Nothing can be there yet: the kernel does not look before it waits, which is
+    /// worth more than what a registered buffer would spare.
     pub fn receive(&mut self, socket: RawFd, buffer: usize, token: u16) {
         let Use { receiving, sending_count } = self.uses[buffer];
         assert!(!receiving && sending_count == 0, "buffer {buffer} is in the kernel's hands");
         self.uses[buffer].receiving = true;
-        let entry = opcode::ReadFixed::new(Fd(socket), self.start(buffer), self.buffer_bytes as u32, 0).build();
-        self.push(entry, Operation::Receive, token, buffer, self.buffer_bytes);
+        let entry = opcode::Recv::new(Fd(socket), self.start(buffer), self.buffer_bytes as u32).build();
+        self.push(wait_first(entry), Operation::Receive, token, buffer, self.buffer_bytes);
     }
 
     /// Send a part of a buffer. Several sends of one buffer may be under way.

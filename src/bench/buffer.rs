@@ -4,98 +4,56 @@
 //! memory instead: each operation then costs a little more, nothing else differs.
 
 use std::io;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 
 use bytes::BytesMut;
-use tokio_uring::buf::fixed::{FixedBuf, FixedBufRegistry};
+use tokio_uring::buf::fixed::FixedBufRegistry;
 
 use crate::limits::FIXED_BUFFER_COUNT_MAX;
-use crate::socket::Socket;
+use crate::socket::{Buffer, Socket};
 
 /// A cache line.
 const LINE_BYTES: usize = 64;
 
-/// Bytes of a buffer, and who owns them while the kernel has them is the operation.
-pub enum Buffer {
-    /// Registered.
-    Fixed(FixedBuf),
-    /// Not.
-    Plain(Vec<u8>),
+/// Receive into a part, which is not empty. 0 is the end of the stream.
+///
+/// # Errors
+/// What the kernel says.
+#[inline]
+pub async fn receive(socket: &Socket, buffer: &mut Buffer, part: Range<usize>) -> io::Result<usize> {
+    let result;
+    (result, *buffer) = socket.receive(std::mem::take(buffer), part).await;
+    result
 }
 
-impl Deref for Buffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Buffer::Fixed(buffer) => buffer,
-            Buffer::Plain(buffer) => buffer,
-        }
-    }
+/// The same where nothing can be there yet: the answer to what is about to be sent.
+///
+/// # Errors
+/// What the kernel says.
+#[inline]
+pub async fn receive_next(socket: &Socket, buffer: &mut Buffer, part: Range<usize>) -> io::Result<usize> {
+    let result;
+    (result, *buffer) = socket.receive_next(std::mem::take(buffer), part).await;
+    result
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Buffer::Fixed(buffer) => buffer,
-            Buffer::Plain(buffer) => buffer,
-        }
-    }
-}
-
-impl Buffer {
-    /// Receive into a part, which is not empty. 0 is the end of the stream.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    #[inline]
-    pub async fn receive(&mut self, socket: &Socket, part: Range<usize>) -> io::Result<usize> {
+/// Send a part, all of it.
+///
+/// # Errors
+/// What the kernel says.
+#[inline]
+pub async fn send(socket: &Socket, buffer: &mut Buffer, mut part: Range<usize>) -> io::Result<()> {
+    while !part.is_empty() {
         let result;
-        (result, *self) = match self.take() {
-            Buffer::Fixed(buffer) => {
-                let (result, buffer) = socket.receive(buffer, part).await;
-                (result, Buffer::Fixed(buffer))
-            }
-            Buffer::Plain(buffer) => {
-                let (result, buffer) = socket.receive_plain(buffer, part).await;
-                (result, Buffer::Plain(buffer))
-            }
-        };
-        result
-    }
-
-    /// Send a part, all of it.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    #[inline]
-    pub async fn send(&mut self, socket: &Socket, mut part: Range<usize>) -> io::Result<()> {
-        while !part.is_empty() {
-            let result;
-            (result, *self) = match self.take() {
-                Buffer::Fixed(buffer) => {
-                    let (result, buffer) = socket.send(buffer, part.clone(), true).await;
-                    (result, Buffer::Fixed(buffer))
-                }
-                Buffer::Plain(buffer) => {
-                    let (result, buffer) = socket.send_plain(buffer, part.clone()).await;
-                    (result, Buffer::Plain(buffer))
-                }
-            };
-            match result {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent_bytes) => part.start += sent_bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        (result, *buffer) = socket.send(std::mem::take(buffer), part.clone(), true).await;
+        match result {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(sent_bytes) => part.start += sent_bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
-
-    /// The kernel gets it, and this one is empty meanwhile.
-    fn take(&mut self) -> Buffer {
-        std::mem::replace(self, Buffer::Plain(Vec::new()))
-    }
+    Ok(())
 }
 
 /// `count` buffers of at least `bytes`. Within the thread's runtime.
@@ -118,5 +76,5 @@ pub fn allocate(count: usize, bytes: usize) -> Vec<Buffer> {
 
 /// `count` buffers of `bytes` that are not registered.
 pub fn allocate_plain(count: usize, bytes: usize) -> Vec<Buffer> {
-    (0..count).map(|_| Buffer::Plain(vec![1; bytes])).collect()
+    (0..count).map(|_| Buffer::Plain(vec![1; bytes].into())).collect()
 }

@@ -4,11 +4,12 @@
 use std::io;
 use std::rc::Rc;
 
-use super::buffer::Buffer;
+use super::buffer;
 use super::pace::now_ns;
 use super::reopen::{closed_by_server, reopen};
 use super::requests::Standing;
 use super::thread::{Connection, Thread};
+use crate::socket::Buffer;
 
 /// Load until the time is over or the requests are used up.
 pub async fn load(thread: &Rc<Thread>, connections: &[Rc<Connection>], buffers: Vec<(Buffer, Buffer)>) {
@@ -74,11 +75,11 @@ async fn exchange(
                 report.count_sent(thread.span.get(), now, count as u64);
             }
         }
-        output.send(&socket, 0..bytes).await?;
+        buffer::send(&socket, output, 0..bytes).await?;
         let mut partial_bytes = 0;
         while !connection.flight.borrow().is_empty() {
             let end = input.len();
-            let received_bytes = input.receive(&socket, partial_bytes..end).await?;
+            let received_bytes = buffer::receive(&socket, input, partial_bytes..end).await?;
             if received_bytes == 0 {
                 return Err(closed_by_server());
             }

@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use super::buffer::Buffer;
+use super::buffer;
 use super::choice::{Choice, Place};
 use super::pace::{now_ns, sleep_until};
 use super::random::Random;
@@ -22,6 +22,7 @@ use super::run::Run;
 use super::schedule::Schedule;
 use super::thread::{Connection, Thread};
 use crate::limits::LOAD_PENDING_COUNT_MAX;
+use crate::socket::Buffer;
 
 /// The last part of the time until a request is due is not slept, as waking up takes about so long.
 const SPIN_NS: u64 = 50_000;
@@ -315,7 +316,7 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, ou
             }
             bytes
         };
-        output.send(&socket, 0..bytes).await?;
+        buffer::send(&socket, output, 0..bytes).await?;
         thread.event_count.set(thread.event_count.get() + 1);
         let after = now_ns();
         if after - now > HELD_NS {
@@ -330,7 +331,7 @@ async fn receive_replies(thread: &Thread, connection: &Connection, input: &mut B
     let mut partial_bytes = 0;
     loop {
         let end = input.len();
-        let received_bytes = input.receive(&socket, partial_bytes..end).await?;
+        let received_bytes = buffer::receive_next(&socket, input, partial_bytes..end).await?;
         // What comes after a connection was given up has been counted as unanswered.
         if received_bytes == 0 || !connection.alive.get() {
             return Err(closed_by_server());

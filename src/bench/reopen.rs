@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::buffer::Buffer;
+use super::buffer;
 use super::pace::{now_ns, sleep_until};
 use super::reply::{BUFFER_BYTES_MIN, Part, Replies};
 use super::result::Load;
 use super::target::{Address, PATIENCE, Stream, Target};
 use super::thread::{Connection, Thread};
 use crate::limits::LOAD_REOPEN_TRY_COUNT_MAX;
-use crate::socket::Socket;
+use crate::socket::{Buffer, Socket};
 
 /// Before the first try; each further one waits for twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -92,12 +92,12 @@ async fn connect(address: &Address) -> io::Result<Socket> {
 async fn greet(target: &Target, socket: &Socket) -> io::Result<()> {
     let (greeting, mut reply_count) = target.greeting();
     let bytes = greeting.len();
-    Buffer::Plain(greeting).send(socket, 0..bytes).await?;
-    let (mut input, mut held_bytes) = (Buffer::Plain(vec![0; BUFFER_BYTES_MIN]), 0);
+    buffer::send(socket, &mut Buffer::Plain(greeting.into()), 0..bytes).await?;
+    let (mut input, mut held_bytes) = (Buffer::Plain(vec![0; BUFFER_BYTES_MIN].into()), 0);
     let (mut replies, mut refusal) = (Replies::default(), None);
     while reply_count > 0 {
         let end = input.len();
-        let received_bytes = input.receive(socket, held_bytes..end).await?;
+        let received_bytes = buffer::receive_next(socket, &mut input, held_bytes..end).await?;
         if received_bytes == 0 {
             return Err(closed_by_server());
         }

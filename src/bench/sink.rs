@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::buffer::{self, Buffer};
+use super::buffer;
 use super::mix::Mix;
 use crate::limits::ARGUMENT_BYTES_MAX;
-use crate::socket::{Socket, readable};
+use crate::socket::{Buffer, Socket, readable};
 
 /// The answer.
 const REPLY: &[u8] = b":1\r\n";
@@ -114,7 +114,7 @@ async fn answer(socket: Socket, expected: Expected, mut input: Buffer, mut outpu
     let mut held_bytes = 0;
     loop {
         let end = input.len();
-        let Ok(received_bytes @ 1..) = input.receive(&socket, held_bytes..end).await else { return };
+        let Ok(received_bytes @ 1..) = buffer::receive(&socket, &mut input, held_bytes..end).await else { return };
         let bytes = &input[..held_bytes + received_bytes];
         let Some((mut command_count, consumed_bytes)) = expected.count(bytes) else { return };
         held_bytes = bytes.len() - consumed_bytes;
@@ -122,7 +122,7 @@ async fn answer(socket: Socket, expected: Expected, mut input: Buffer, mut outpu
         input.copy_within(tail, 0);
         while command_count > 0 {
             let count = command_count.min(replies_max);
-            if output.send(&socket, 0..count * REPLY.len()).await.is_err() {
+            if buffer::send(&socket, &mut output, 0..count * REPLY.len()).await.is_err() {
                 return;
             }
             command_count -= count;

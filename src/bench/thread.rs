@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use super::buffer::{self, Buffer};
+use super::buffer;
 use super::flight::{Flight, Rule};
 use super::grace::Grace;
 use super::nodes::Node;
@@ -23,7 +23,7 @@ use super::result::Load;
 use super::run::{BenchError, Limit, Run};
 use super::thread_report::ThreadReport;
 use super::{closed, open};
-use crate::socket::Socket;
+use crate::socket::{Buffer, Socket};
 
 /// Entries of the ring.
 const RING_ENTRY_COUNT: u32 = 1_024;

@@ -1,19 +1,18 @@
-//! What a worker holds for its connection: two fixed buffers, and the calls whose replies are in the second.
+//! What a worker holds for its connection: a fixed buffer to receive into, replies, and the calls that these answer.
 
 use std::cell::Cell;
-
-use tokio_uring::buf::fixed::FixedBuf;
 
 use crate::client::ShardSet;
 use crate::clock::Moment;
 use crate::limits::FIXED_BUFFER_BYTES;
 use crate::session::Calls;
-use crate::socket::Moving;
+use crate::socket::{Buffer, Moving};
 
 /// What a worker holds for its connection.
 #[derive(Default)]
 pub(super) struct Io {
-    pub(super) input: Option<FixedBuf>,
+    /// What is received into: a fixed buffer.
+    pub(super) input: Option<Buffer>,
     /// The next receive, where it has begun before the replies were sent: it has `input` then.
     pub(super) receiving: Option<Moving>,
     /// It was idle until now, and what it waited for is there to be received.
@@ -24,7 +23,10 @@ pub(super) struct Io {
     pub(super) received: usize,
     /// Consumed bytes in `input`.
     pub(super) consumed: usize,
-    pub(super) output: Option<FixedBuf>,
+    /// The worker's own memory for short replies, while it is not `output`.
+    pub(super) short: Option<Box<[u8]>>,
+    /// Where replies are encoded.
+    pub(super) output: Option<Buffer>,
     /// Encoded bytes in `output`.
     pub(super) encoded: usize,
     /// The commands whose replies have not been sent: recorded when they are.

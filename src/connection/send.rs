@@ -10,9 +10,9 @@ use crate::buffers::Purpose;
 use crate::client::ShardSet;
 use crate::clock::Moment;
 use crate::latency::Stage;
-use crate::limits::{FIXED_BUFFER_BYTES, LENT_COUNT_OF_FEW_MAX};
+use crate::limits::{FIXED_BUFFER_BYTES, LENT_COUNT_OF_FEW_MAX, SHORT_OUTPUT_BYTES};
 use crate::server::PauseKind;
-use crate::socket::CANCELED;
+use crate::socket::{Buffer, CANCELED};
 
 impl Connection {
     /// Encode bytes that may be too many for the output buffer; what does not fit any more is sent.
@@ -45,15 +45,38 @@ impl Connection {
 
     /// Copy what fits into the output buffer.
     pub(super) async fn append(&self, io: &mut Io, bytes: &[u8]) -> usize {
-        let mut buffer = match io.output.take() {
-            Some(buffer) => buffer,
-            None => self.shard.lend_buffer(Purpose::Send).await,
-        };
         let count = bytes.len().min(FIXED_BUFFER_BYTES - io.encoded);
-        buffer[io.encoded..][..count].copy_from_slice(&bytes[..count]);
+        let mut output = self.output(io, count).await;
+        output[io.encoded..][..count].copy_from_slice(&bytes[..count]);
         io.encoded += count;
-        io.output = Some(buffer);
+        io.output = Some(output);
         count
+    }
+
+    /// Where `bytes` more at most are encoded, behind those that are: a fixed buffer only if they are many.
+    pub(super) async fn output(&self, io: &mut Io, bytes: usize) -> Buffer {
+        let end = io.encoded + bytes;
+        assert!(end <= FIXED_BUFFER_BYTES, "what does not fit is sent first");
+        match io.output.take() {
+            Some(output) if end <= output.len() => output,
+            None if end <= SHORT_OUTPUT_BYTES => Buffer::Plain(io.short.take().expect("it is not in use")),
+            before => {
+                let mut buffer = self.shard.lend_buffer(Purpose::Send).await;
+                if let Some(output) = before {
+                    buffer[..io.encoded].copy_from_slice(&output[..io.encoded]);
+                    self.put_away(io, output);
+                }
+                buffer
+            }
+        }
+    }
+
+    /// Nothing is there any more.
+    pub(super) fn put_away(&self, io: &mut Io, buffer: Buffer) {
+        match buffer {
+            Buffer::Plain(bytes) => io.short = Some(bytes),
+            Buffer::Fixed(buffer) => self.shard.buffers.give_back(buffer),
+        }
     }
 
     /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
@@ -101,7 +124,7 @@ impl Connection {
             shard.until_safe(touched).await;
             io.seen_ns = shard.clock.now().ns;
         }
-        let Some(mut buffer) = io.output.take() else { return Ok(()) };
+        let Some(mut output) = io.output.take() else { return Ok(()) };
         let mut sent_bytes = 0;
         let mut now = None;
         let mut outcome = Ok(());
@@ -109,7 +132,7 @@ impl Connection {
         // each takes its turn.
         let few = shard.buffers.lent_count() <= LENT_COUNT_OF_FEW_MAX;
         if is_last && !io.is_long && (few || !shard.buffers.are_plenty()) {
-            sent_bytes = self.socket.send_at_once(&buffer[..io.encoded]).unwrap_or(0);
+            sent_bytes = self.socket.send_at_once(&output[..io.encoded]).unwrap_or(0);
             let moment = shard.clock.now();
             (now, io.seen_ns) = (Some(moment), moment.ns);
             allow(&self.unsent_since_ns, sent_bytes, moment.ns);
@@ -118,13 +141,13 @@ impl Connection {
             // Who does not read keeps no buffer while they are short, and lets the next long reply be gathered.
             let waits = shard.buffers.are_plenty() && !(self.gathers.get() && shard.are_permits_awaited());
             self.wait_for(Waiting::Send, io.seen_ns);
-            let sending = self.socket.send(buffer, sent_bytes..io.encoded, waits);
+            let sending = self.socket.send(output, sent_bytes..io.encoded, waits);
             if is_last {
                 self.receive_ahead(io);
             }
             let (result, back) = sending.await;
             self.waiting.set(Waiting::AtWork);
-            buffer = back;
+            output = back;
             match result {
                 Ok(count) if count > 0 => {
                     sent_bytes += count;
@@ -136,7 +159,7 @@ impl Connection {
                     if self.unsent_since_ns.get() == 0 {
                         self.unsent_since_ns.set(self.waiting_since_ns.get());
                     }
-                    outcome = Err(Ok(buffer[sent_bytes..io.encoded].to_vec()));
+                    outcome = Err(Ok(output[sent_bytes..io.encoded].to_vec()));
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -153,7 +176,7 @@ impl Connection {
             Err(Ok(_)) => self.take_back_receive(io).await,
             Err(Err(_)) => {}
         }
-        shard.buffers.give_back(buffer);
+        self.put_away(io, output);
         io.encoded = 0;
         shard.stats.borrow_mut().counts.sent_bytes += sent_bytes as u64;
         if io.unsent_count > 0 {

@@ -15,8 +15,6 @@ use std::net::Shutdown;
 use std::ops::Range;
 use std::rc::Rc;
 
-use tokio_uring::buf::fixed::FixedBuf;
-
 use super::io::{Io, allow};
 use super::{Connection, Over, Parked, Waiting};
 use crate::buffers::Purpose;
@@ -26,12 +24,13 @@ use crate::journal::shared::Journals;
 use crate::latency::{Event, Stage};
 use crate::lend::Pool;
 use crate::limits::{
-    FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX, WINDOW_ITEM_COUNT_MAX,
+    FIXED_BUFFER_BYTES, LONG_BATCH_BYTES_MIN, SHORT_OUTCOME_BYTES_MAX, SHORT_OUTPUT_BYTES, SHORT_REPLY_BYTES_MAX,
+    WINDOW_ITEM_COUNT_MAX,
 };
 use crate::server::{Live, PauseKind};
 use crate::session::{Calls, Direct, Status, Surroundings};
 use crate::shard::{Shard, Turn};
-use crate::socket::{CANCELED, Moving};
+use crate::socket::{Buffer, CANCELED};
 use crate::stats::Stats;
 use crate::tasks::{self, Extent};
 
@@ -49,10 +48,13 @@ pub(super) enum Rest {
 
 /// The task of a worker: take over connections that are ready, one after the other, for as long as the shard runs.
 pub async fn work(shard: Rc<Shard>, worker: usize) {
+    // Touched, so that it is there from the start.
+    let mut short: Option<Box<[u8]>> = Some(vec![1; SHORT_OUTPUT_BYTES].into());
     loop {
         let connection = shard.next_job(worker).await;
         let batch = shard.clock.now();
-        let mut io = Io { batch, seen_ns: batch.ns, is_ready: !connection.has_turn(), ..Io::default() };
+        let is_ready = !connection.has_turn();
+        let mut io = Io { short: short.take(), batch, seen_ns: batch.ns, is_ready, ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
         if let Some(receiving) = io.receiving.take() {
             assert!(matches!(rest, Rest::Over), "who is idle has nothing in the ring");
@@ -63,9 +65,11 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
         if io.unsent_count > 0 {
             connection.record_sent(&mut io, shard.clock.now());
         }
-        for buffer in [io.input.take(), io.output.take()].into_iter().flatten() {
-            shard.buffers.give_back(buffer);
+        for bytes in [io.input.take(), io.output.take()].into_iter().flatten() {
+            connection.put_away(&mut io, bytes);
         }
+        short = io.short.take();
+        assert!(short.is_some(), "nothing of it is in the ring any more");
         match rest {
             Rest::Idle(waiting) => {
                 connection.wait_for(waiting, shard.clock.now().ns);
@@ -148,7 +152,7 @@ impl Connection {
                         Some(receiving) => receiving,
                         None => {
                             let buffer = self.input_buffer(io).await;
-                            self.begin_receive(io, buffer)
+                            self.socket.receive(buffer, self.receivable(io))
                         }
                     };
                     self.wait_for(Waiting::Receive, io.seen_ns);
@@ -183,7 +187,7 @@ impl Connection {
     }
 
     /// The buffer that is received into.
-    async fn input_buffer(&self, io: &mut Io) -> FixedBuf {
+    async fn input_buffer(&self, io: &mut Io) -> Buffer {
         match io.input.take() {
             Some(buffer) => buffer,
             None => self.shard.lend_buffer(Purpose::Receive).await,
@@ -200,11 +204,6 @@ impl Connection {
         io.received..end
     }
 
-    /// Have the ring receive behind the bytes that are there already.
-    fn begin_receive(&self, io: &Io, buffer: FixedBuf) -> Moving {
-        self.socket.receive(buffer, self.receivable(io))
-    }
-
     /// Have the ring receive the next batch while it sends the replies to this one: one turn of the ring for both. What
     /// comes is looked at when the replies are sent. Not if others need the buffer, or this one a turn.
     pub(super) fn receive_ahead(&self, io: &mut Io) {
@@ -214,7 +213,7 @@ impl Connection {
             && !self.is_ended()
             && let Some(buffer) = io.input.take()
         {
-            io.receiving = Some(self.begin_receive(io, buffer));
+            io.receiving = Some(self.socket.receive_next(buffer, self.receivable(io)));
             self.receives_ahead.set(true);
         }
     }
@@ -329,19 +328,17 @@ impl Connection {
     /// Execute the window and encode its replies.
     async fn answer(&self, io: &mut Io, turn: &mut Turn) {
         let shard = &*self.shard;
-        let input = io.input.as_ref().expect("the window points into it");
         let started = shard.look_up(&mut turn.window).await;
-        let mut buffer = match io.output.take() {
-            Some(buffer) => buffer,
-            None => shard.lend_buffer(Purpose::Send).await,
-        };
+        let bytes_max = FIXED_BUFFER_BYTES - io.encoded - turn.window.room_bytes();
+        let mut output = self.output(io, bytes_max).await;
+        let input = io.input.as_ref().expect("the window points into it");
         shard.execute(turn, input, io.batch.unix_ms, false).await;
         io.touched.insert_all(shard.take_touched(turn.waiter));
-        let mut room = &mut buffer[io.encoded..];
+        let mut room = &mut output[io.encoded..];
         let room_bytes = room.len();
         turn.window.encode(&mut self.session.borrow_mut().totals, &mut room);
         io.encoded += room_bytes - room.len();
-        io.output = Some(buffer);
+        io.output = Some(output);
         let mut stats = shard.stats.borrow_mut();
         stats.count_window(&turn.window);
         let encoded_ns = shard.clock.now().ns;
@@ -428,9 +425,9 @@ impl Connection {
     async fn wait_for_permit(&self, io: &mut Io, turn: Turn, permits: &Pool<()>) -> Turn {
         let shard = &*self.shard;
         shard.turns.give_back(turn);
-        if let Some(buffer) = io.output.take() {
-            self.park(&[], buffer[..std::mem::take(&mut io.encoded)].to_vec());
-            shard.buffers.give_back(buffer);
+        if let Some(output) = io.output.take() {
+            self.park(&[], output[..std::mem::take(&mut io.encoded)].to_vec());
+            self.put_away(io, output);
             shard.keep_within_store();
         }
         shard.recall_gathered();

@@ -30,7 +30,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "io-uring-operations",
         examine: operations,
-        why: "What a shard submits must be there: readiness, receiving and sending with registered buffers, cancelling.",
+        why: "What a shard submits must be there: readiness, receiving and sending with and without registered buffers, cancelling.",
         costs: "A newer kernel.",
         brought: "",
     },

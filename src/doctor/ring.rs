@@ -5,11 +5,13 @@ use std::io;
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 /// Every operation that the server submits, by its name in io_uring_enter(2).
-const OPERATIONS: [(&str, u8); 5] = [
+const OPERATIONS: [(&str, u8); 7] = [
     ("NOP", opcode::Nop::CODE),
     ("POLL_ADD", opcode::PollAdd::CODE),
     ("READ_FIXED", opcode::ReadFixed::CODE),
     ("WRITE_FIXED", opcode::WriteFixed::CODE),
+    ("RECV", opcode::Recv::CODE),
+    ("SEND", opcode::Send::CODE),
     ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
 ];
 

@@ -180,6 +180,11 @@ impl Window {
         self.len == 0 && self.streaks.is_empty()
     }
 
+    /// How many bytes of the room that it was cleared for its replies certainly leave.
+    pub fn room_bytes(&self) -> usize {
+        self.room_bytes
+    }
+
     /// There is room for `item_count` more items and one more short reply, also where they will be encoded.
     #[inline]
     pub fn has_room(&self, item_count: usize) -> bool {

@@ -4,8 +4,6 @@ use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio_uring::buf::fixed::FixedBuf;
-
 use super::{Eviction, Shard};
 use crate::buffers::Purpose;
 use crate::command::ClientFilter;
@@ -15,6 +13,7 @@ use crate::latency::Event;
 use crate::limits::{LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, MEDIUM_REPLY_COUNT_MAX, QUEUES_BYTES_MAX};
 use crate::process;
 use crate::server::Live;
+use crate::socket::Buffer;
 use crate::stats::Report;
 
 /// How often upkeep is done.
@@ -191,7 +190,7 @@ impl Shard {
     }
 
     /// A fixed buffer. When they run short, those that idle connections hold are taken back first.
-    pub async fn lend_buffer(&self, purpose: Purpose) -> FixedBuf {
+    pub async fn lend_buffer(&self, purpose: Purpose) -> Buffer {
         if !self.buffers.are_plenty() && self.buffers.free_count() < self.buffers.total_count() * 3 / 8 {
             let now_ns = self.clock.now().ns;
             if now_ns - self.recalled_ns.get() > RECALL_INTERVAL_NS {
@@ -203,7 +202,7 @@ impl Shard {
                 self.recall(now_ns.saturating_sub(SHORT_STALL_NS_MAX), Waiting::Send, RECALL_COUNT_MAX);
             }
         }
-        self.buffers.lend(purpose).await
+        self.buffers.lend(purpose).await.into()
     }
 
     /// Take back the buffers of connections that have waited so since before `until_ns`, `count_max` at most; how many.

@@ -56,6 +56,37 @@ fn ten_thousand_mixed_commands_give_as_many_replies() {
     }
 }
 
+/// Short replies need no fixed buffer, more of them do: wherever in a batch that turns out.
+#[test]
+fn replies_of_one_batch_may_be_few_and_become_many() {
+    let server = Server::start(1);
+    let mut conn = server.connect();
+    let mut counted = 0;
+    for (before_count, echoed_bytes, after_count) in
+        [(1, 0, 0), (16, 0, 0), (17, 0, 0), (0, 1_017, 0), (0, 1_018, 1), (3, 990, 1), (15, 200, 40), (1, 4_000, 120)]
+    {
+        // A task between them has its replies encoded apart from theirs.
+        for with_task in [false, true] {
+            let echoed = "e".repeat(echoed_bytes);
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            let mut increment = |bytes: &mut Vec<u8>, expected: &mut Vec<Reply>| {
+                counted += 1;
+                bytes.extend(wire(["INCR", "a"]));
+                expected.push(int(counted));
+            };
+            (0..before_count).for_each(|_| increment(&mut bytes, &mut expected));
+            if with_task {
+                bytes.extend(wire(["DBSIZE"]));
+                expected.push(int(1));
+            }
+            bytes.extend(wire(["ECHO", &echoed]));
+            expected.push(bulk(echoed));
+            (0..after_count).for_each(|_| increment(&mut bytes, &mut expected));
+            assert_eq!(conn.exchange(&bytes, expected.len()), expected);
+        }
+    }
+}
+
 #[test]
 fn commands_of_one_connection_on_one_key_keep_their_order() {
     let server = Server::start(3);
