@@ -152,7 +152,12 @@ impl Connection {
                         Some(receiving) => receiving,
                         None => {
                             let buffer = self.input_buffer(io).await;
-                            self.socket.receive(buffer, self.receivable(io))
+                            let range = self.receivable(io);
+                            match io.is_long {
+                                // More of it is probably there.
+                                true => self.socket.receive(buffer, range),
+                                false => self.socket.receive_next(buffer, range),
+                            }
                         }
                     };
                     self.wait_for(Waiting::Receive, io.seen_ns);
