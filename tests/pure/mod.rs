@@ -75,6 +75,8 @@ impl Connection {
         let mut room = &mut self.output[..room_bytes];
         self.window.encode(&mut self.session.totals, &mut room);
         let encoded_bytes = room_bytes - room.len();
+        // Short replies are encoded where there is room for no more than this.
+        assert!(encoded_bytes <= room_bytes - self.window.room_bytes(), "no more is encoded than was taken for it");
         (status, &self.output[..encoded_bytes])
     }
 
