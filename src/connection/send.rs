@@ -71,7 +71,7 @@ impl Connection {
         }
     }
 
-    /// Nothing is there any more.
+    /// Give a fixed buffer back, or keep the worker's own memory: nothing is in it any more.
     pub(super) fn put_away(&self, io: &mut Io, buffer: Buffer) {
         match buffer {
             Buffer::Plain(bytes) => io.short = Some(bytes),

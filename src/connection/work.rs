@@ -65,8 +65,8 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
         if io.unsent_count > 0 {
             connection.record_sent(&mut io, shard.clock.now());
         }
-        for bytes in [io.input.take(), io.output.take()].into_iter().flatten() {
-            connection.put_away(&mut io, bytes);
+        for buffer in [io.input.take(), io.output.take()].into_iter().flatten() {
+            connection.put_away(&mut io, buffer);
         }
         short = io.short.take();
         assert!(short.is_some(), "nothing of it is in the ring any more");
@@ -153,8 +153,8 @@ impl Connection {
                         None => {
                             let buffer = self.input_buffer(io).await;
                             let range = self.receivable(io);
-                            match io.is_long {
-                                // More of it is probably there.
+                            match io.is_long || self.has_turn.get() {
+                                // A long batch, or more of one, is probably there.
                                 true => self.socket.receive(buffer, range),
                                 false => self.socket.receive_next(buffer, range),
                             }
