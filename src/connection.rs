@@ -95,6 +95,8 @@ pub struct Connection {
     /// Left over while it waits. The shard counts these bytes.
     pub parked: RefCell<Parked>,
     place: Cell<u32>,
+    /// The frame of the journal that it has last waited for, and not come back since; 0: none.
+    released_by: Cell<u64>,
     /// Its last receive was a long batch: the next one waits for a turn.
     sends_much: Cell<bool>,
     /// While it sends, its next receive has begun.
@@ -131,6 +133,7 @@ impl Connection {
             last_command: Cell::new(u16::MAX),
             parked: RefCell::default(),
             place: Cell::new(0),
+            released_by: Cell::new(0),
             sends_much: Cell::new(false),
             receives_ahead: Cell::new(false),
             has_turn: Cell::new(false),

@@ -121,7 +121,7 @@ impl Connection {
         // Not a byte of what might be forgotten leaves.
         let touched = std::mem::take(&mut io.touched);
         if touched != ShardSet::default() {
-            shard.until_safe(touched).await;
+            shard.until_safe(touched, &self.released_by).await;
             io.seen_ns = shard.clock.now().ns;
         }
         let Some(mut output) = io.output.take() else { return Ok(()) };

@@ -5,6 +5,7 @@
 //! full. A frame is never ended while a transaction holds the shard, so a transaction's changes stand in one frame.
 
 mod automatic;
+mod expected;
 mod keeper;
 mod part;
 
@@ -23,6 +24,7 @@ use crate::journal::changes::{Recorder, Room};
 use crate::journal::frame::FileHead;
 use crate::journal::shared::Journals;
 use crate::stats::JournalReport;
+use expected::Expected;
 use keeper::Keeper;
 
 /// The shard's own part.
@@ -32,6 +34,8 @@ pub(super) struct Journal {
     recorded: Cell<u64>,
     /// How far it is behind.
     lag: Lag,
+    /// Whom the last frame has released.
+    expected: Expected,
     /// There is room in the frame again.
     room: Notify,
     /// The shard's part of a snapshot is written, and how that went.
@@ -92,14 +96,22 @@ impl Shard {
         }
     }
 
-    /// Under `always`: until all that has been recorded on these shards would be there after a crash.
-    pub async fn until_safe(&self, shards: ShardSet) {
+    /// Under `always`: until all that has been recorded on these shards would be there after a crash. `released_by` is the
+    /// caller's own: the frame of this shard that it has last waited for.
+    pub async fn until_safe(&self, shards: ShardSet, released_by: &Cell<u64>) {
         let Some(journals) = &self.shared.journals else { return };
         if self.live.borrow().1.appendfsync != AppendFsync::Always {
             return;
         }
+        self.journal.expected.note_back(released_by.take());
         for shard in shards.iter() {
-            journals.progress.until_safe(shard, journals.progress.recorded(shard)).await;
+            let recorded = journals.progress.recorded(shard);
+            let waits = journals.progress.safe(shard) < recorded;
+            journals.progress.until_safe(shard, recorded).await;
+            if waits && shard == self.index {
+                released_by.set(journals.progress.safe(shard));
+                self.journal.expected.note_released(released_by.get());
+            }
         }
     }
 

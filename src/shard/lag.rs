@@ -64,6 +64,11 @@ impl Lag {
         self.delayed_sync_count.update(|count| count + u64::from(took_ns >= DELAYED_NS_MIN));
     }
 
+    /// What the last sync took; 0 before the first.
+    pub(super) fn last_sync_ns(&self) -> u64 {
+        self.last_sync_ns.get()
+    }
+
     /// What is known now; `filling_bytes` are those of the frame that is being filled, if anything is in it.
     pub(super) fn report(&self, filling_bytes: usize, now_ns: u64) -> JournalReport {
         let since = |since_ns: u64| (since_ns > 0).then(|| now_ns.saturating_sub(since_ns));

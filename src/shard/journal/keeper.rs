@@ -29,9 +29,11 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Records that are made of a frame that has ended before others have their turn.
 const RECORD_STEP_COUNT: usize = 1_024;
 
-/// Under `always` a frame ends when a turn of the ring has brought no more changes, or after so many: clients whose replies
-/// the last frame has released send their next requests within a few.
+/// Under `always` a frame that waits for no one ends when a turn of the ring has brought no more changes, or after so many.
 const GATHER_TURN_COUNT_MAX: usize = 4;
+
+/// How long a frame waits for those who are expected back, what is done meanwhile included.
+const GATHER_NS_MAX: u64 = 1_000_000;
 
 /// Writes one shard's journal.
 pub(super) struct Keeper<'a> {
@@ -137,20 +139,61 @@ impl<'a> Keeper<'a> {
         self.shard.live().appendfsync
     }
 
-    /// Until those who have changed something a moment ago are no longer followed by others. A single client is not kept
-    /// waiting.
+    /// Until the frame should end: whose changes can be had for a short wait have their changes in it. A single client is
+    /// not kept waiting.
     async fn gather(&self) {
-        if !self.shard.is_lap_shared() {
+        let expected = &self.shard.journal.expected;
+        let has_any = self.with_recorder(|recorder| recorder.filled_bytes() > 0);
+        if !has_any || (expected.out_count() == 0 && !self.shard.is_lap_shared()) {
             return;
         }
+        if expected.is_worth_waiting() {
+            self.gather_expected().await;
+            expected.note_waited();
+        } else {
+            self.gather_arriving().await;
+        }
+    }
+
+    /// Until all who are expected are back; or turns of the ring that brought nothing have taken half as long as a sync,
+    /// which is what there is to win.
+    async fn gather_expected(&self) {
+        let expected = &self.shard.journal.expected;
+        // The replies that the last frame has released are sent with it.
+        let _ = tokio_uring::no_op().await;
+        let idle_ns_max = self.shard.journal.lag.last_sync_ns() / 2;
+        let began_ns = self.shard.clock.now().ns;
+        let (mut now_ns, mut idle_ns) = (began_ns, 0);
+        let mut change_count = self.change_count();
+        while expected.out_count() > 0
+            && idle_ns < idle_ns_max
+            && now_ns - began_ns < GATHER_NS_MAX
+            && !self.with_recorder(|recorder| recorder.is_filling_up())
+        {
+            let _ = tokio_uring::no_op().await;
+            let (turn_began_ns, seen_count) = (now_ns, change_count);
+            now_ns = self.shard.clock.now().ns;
+            change_count = self.change_count();
+            if change_count == seen_count {
+                idle_ns += now_ns - turn_began_ns;
+            }
+        }
+    }
+
+    /// Until those who have changed something a moment ago are no longer followed by others.
+    async fn gather_arriving(&self) {
         let mut seen_count = None;
         for _ in 0..GATHER_TURN_COUNT_MAX {
-            let change_count = self.shard.counters.borrow().recorder().map(Recorder::change_count);
-            if std::mem::replace(&mut seen_count, change_count) == change_count {
+            let change_count = self.change_count();
+            if seen_count.replace(change_count) == Some(change_count) {
                 break;
             }
             let _ = tokio_uring::no_op().await;
         }
+    }
+
+    fn change_count(&self) -> u64 {
+        self.with_recorder(|recorder| recorder.change_count())
     }
 
     /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
