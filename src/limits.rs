@@ -166,10 +166,10 @@ pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
 
 /// A file of a journal whose writes are synchronous is filled with zeros so far ahead. Over zeros a small write is on the
 /// disk sooner than behind the file's end, where its length must be written too.
-pub const JOURNAL_AHEAD_BYTES: usize = 1_024 * 1_024;
+pub const JOURNAL_AHEAD_BYTES: usize = 256 * 1_024;
 
 /// A frame from this size on gains less by it than the zeros take.
-pub const JOURNAL_AHEAD_FRAME_BYTES_MAX: usize = JOURNAL_AHEAD_BYTES / 16;
+pub const JOURNAL_AHEAD_FRAME_BYTES_MAX: usize = JOURNAL_AHEAD_BYTES / 4;
 
 /// Bytes of one part of a snapshot, which is written as a frame.
 pub const SNAPSHOT_PART_BYTES_MAX: usize = 128 * 1_024;

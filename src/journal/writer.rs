@@ -12,6 +12,9 @@ use super::frame::{self, FileHead, Head};
 use super::manifest::segment_name;
 use crate::limits::{JOURNAL_AHEAD_FRAME_BYTES_MAX, JOURNAL_PIECE_BYTES, JOURNAL_SEGMENT_BYTES_MAX};
 
+/// Frames like the last one for which there is room made beforehand.
+const FRAMES_AHEAD_COUNT: usize = 2;
+
 /// The writer of one shard's journal.
 pub struct Writer<D: Disk> {
     disk: D,
@@ -33,6 +36,8 @@ struct Segment<F> {
     file: F,
     /// Bytes of whole frames.
     end: u64,
+    /// Bytes of the last one.
+    last_bytes: usize,
     /// Its writes are on the disk when they come back.
     synchronous: bool,
     /// Up to here zeros have been written; `None`: no more of them are.
@@ -40,11 +45,11 @@ struct Segment<F> {
 }
 
 impl<F: DiskFile> Segment<F> {
-    /// Have zeros where the next frame will stand, if it is to be on the disk at once. Zeros behind the last frame are no
-    /// frame, and recovery passes over them.
-    async fn fill_ahead(&mut self, frame_bytes: usize) {
-        let frame_end = self.end + frame_bytes as u64;
-        while let Some(ahead) = self.ahead.filter(|ahead| *ahead < frame_end)
+    /// Have zeros where so many frames of this size will stand, if they are to be on the disk at once. Zeros behind the last
+    /// frame are no frame, and recovery passes over them.
+    async fn fill_ahead(&mut self, frame_bytes: usize, count: usize) {
+        let end = self.end + (count * frame_bytes) as u64;
+        while let Some(ahead) = self.ahead.filter(|ahead| *ahead < end)
             && frame_bytes < JOURNAL_AHEAD_FRAME_BYTES_MAX
         {
             let from = ahead.max(self.end);
@@ -131,7 +136,7 @@ impl<D: Disk> Writer<D> {
         let head = Head::changes(self.run_id, filled.sequence, durable, filled.link_count);
         frame::seal(&mut filled.bytes[..filled.len], head);
         let segment = self.segment.as_mut().expect("just made sure");
-        segment.fill_ahead(filled.len).await;
+        segment.fill_ahead(filled.len, 1).await;
         let bytes = std::mem::take(&mut filled.bytes);
         // Each synchronous write takes a sync.
         let piece_bytes = if synchronous { usize::MAX } else { JOURNAL_PIECE_BYTES };
@@ -139,12 +144,20 @@ impl<D: Disk> Writer<D> {
         filled.bytes = bytes;
         result?;
         segment.end += filled.len as u64;
+        segment.last_bytes = filled.len;
         self.bytes += filled.len as u64;
         self.written = filled.sequence;
         if synchronous {
             self.note_synced();
         }
         Ok(())
+    }
+
+    /// Make ready for frames like the last one while nobody waits for the disk.
+    pub async fn prepare(&mut self) {
+        if let Some(segment) = &mut self.segment {
+            segment.fill_ahead(segment.last_bytes, FRAMES_AHEAD_COUNT).await;
+        }
     }
 
     /// Have everything that was written on the disk.
@@ -187,7 +200,13 @@ impl<D: Disk> Writer<D> {
         let end = head.len();
         write_all_at(&file, head, 0..end, 0).await.0?;
         self.disk.sync_names().await?;
-        self.segment = Some(Segment { file, end: end as u64, synchronous, ahead: synchronous.then_some(end as u64) });
+        self.segment = Some(Segment {
+            file,
+            end: end as u64,
+            last_bytes: 0,
+            synchronous,
+            ahead: synchronous.then_some(end as u64),
+        });
         Ok(())
     }
 }

@@ -103,15 +103,16 @@ impl Shard {
         if self.live.borrow().1.appendfsync != AppendFsync::Always {
             return;
         }
-        self.journal.expected.note_back(released_by.take());
+        let expected = &self.journal.expected;
+        expected.note_back(released_by.take());
+        let is_safe = |shard: usize| journals.progress.safe(shard) >= journals.progress.recorded(shard);
+        let waits_here = shards.iter().any(|shard| shard == self.index && !is_safe(shard));
         for shard in shards.iter() {
-            let recorded = journals.progress.recorded(shard);
-            let waits = journals.progress.safe(shard) < recorded;
-            journals.progress.until_safe(shard, recorded).await;
-            if waits && shard == self.index {
-                released_by.set(journals.progress.safe(shard));
-                self.journal.expected.note_released(released_by.get());
-            }
+            journals.progress.until_safe(shard, journals.progress.recorded(shard)).await;
+        }
+        if waits_here {
+            released_by.set(journals.progress.safe(self.index));
+            expected.note_released(released_by.get());
         }
     }
 

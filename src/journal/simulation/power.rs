@@ -161,6 +161,7 @@ impl Life {
                 }
             }
             shard.recorder().give_back(filled.bytes);
+            shard.writer.prepare().await;
         }
         if always || sync {
             let synced = shard.writer.sync().await;

@@ -108,6 +108,10 @@ impl<'a> Keeper<'a> {
             if due {
                 self.sync_written().await;
             }
+            if self.policy() == AppendFsync::Always {
+                // Those whom this frame has released are on their way meanwhile.
+                self.writer.prepare().await;
+            }
             self.follow_snapshots(ticked).await;
             if self.journals.is_closing() {
                 let is_whole = self.write_recorded().await && self.sync_written().await && !self.failing;
