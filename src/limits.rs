@@ -169,7 +169,7 @@ pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
 pub const JOURNAL_AHEAD_BYTES: usize = 256 * 1_024;
 
 /// A frame from this size on gains less by it than the zeros take.
-pub const JOURNAL_AHEAD_FRAME_BYTES_MAX: usize = JOURNAL_AHEAD_BYTES / 4;
+pub const JOURNAL_AHEAD_FRAME_BYTES_MAX: usize = JOURNAL_AHEAD_BYTES / 2;
 
 /// Bytes of one part of a snapshot, which is written as a frame.
 pub const SNAPSHOT_PART_BYTES_MAX: usize = 128 * 1_024;

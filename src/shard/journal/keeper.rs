@@ -32,8 +32,10 @@ const RECORD_STEP_COUNT: usize = 1_024;
 /// Under `always` a frame that waits for no one ends when a turn of the ring has brought no more changes, or after so many.
 const GATHER_TURN_COUNT_MAX: usize = 4;
 
-/// How long a frame waits for those who are expected back, what is done meanwhile included.
-const GATHER_NS_MAX: u64 = 1_000_000;
+/// How long a frame waits for those who are expected back, what is done meanwhile included: as long as a sync takes, but
+/// within these bounds.
+const GATHER_NS_MIN: u64 = 1_000_000;
+const GATHER_NS_MAX: u64 = 4_000_000;
 
 /// Writes one shard's journal.
 pub(super) struct Keeper<'a> {
@@ -165,13 +167,14 @@ impl<'a> Keeper<'a> {
         let expected = &self.shard.journal.expected;
         // The replies that the last frame has released are sent with it.
         let _ = tokio_uring::no_op().await;
-        let idle_ns_max = self.shard.journal.lag.last_sync_ns() / 2;
+        let sync_ns = self.shard.journal.lag.last_sync_ns();
+        let (gather_ns_max, idle_ns_max) = (sync_ns.clamp(GATHER_NS_MIN, GATHER_NS_MAX), sync_ns / 2);
         let began_ns = self.shard.clock.now().ns;
         let (mut now_ns, mut idle_ns) = (began_ns, 0);
         let mut change_count = self.change_count();
         while expected.out_count() > 0
             && idle_ns < idle_ns_max
-            && now_ns - began_ns < GATHER_NS_MAX
+            && now_ns - began_ns < gather_ns_max
             && !self.with_recorder(|recorder| recorder.is_filling_up())
         {
             let _ = tokio_uring::no_op().await;
