@@ -1,7 +1,7 @@
 //! A shard's journal while it serves: when what was recorded is written, and who waits for it.
 //!
 //! One frame is under way at a time and the next one fills meanwhile. Under `always` a frame is written as soon as
-//! something is in it, and replies wait until it is safe; under `everysec` and `no` once a second, or when it is nearly
+//! something is in it and nobody is about to add to it, and replies wait until it is safe; under `everysec` and `no` once a second, or when it is nearly
 //! full. A frame is never ended while a transaction holds the shard, so a transaction's changes stand in one frame.
 
 mod automatic;
