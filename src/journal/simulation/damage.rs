@@ -122,6 +122,40 @@ fn end_of(examined: &recovery::Examined) -> usize {
 }
 
 #[test]
+fn frames_that_are_on_the_disk_at_once_stand_on_zeros() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for synchronous in [true, false] {
+        let disk = SimulatedDisk::new(1);
+        let mut writer = Writer::new(disk.clone(), 1, 0xFEED, FileHead { shard: 0, shard_count: 1 });
+        let mut counters = Counters::new(0..16_384);
+        counters.start_recording(Box::new(Recorder::new(1)));
+        let file = segment_name(1, 0, 1);
+        let (mut end, mut stood_on_zeros_count) = (FileHead::FRAME_BYTES, 0);
+        for number in 0..200 {
+            let before = if number > 0 { disk.bytes(&file) } else { Vec::new() };
+            let key = Seed::of_process().key(b"counter");
+            assert!(!matches!(counters.apply(key, Op::Add(1), 0), Outcome::Fault(_)));
+            let Taken::Frame(mut filled) = counters.take_frame(usize::MAX) else { panic!("something has changed") };
+            let frame_bytes = filled.len;
+            runtime.block_on(writer.write(&mut filled, synchronous)).expect("the disk does not fail");
+            let after = disk.bytes(&file);
+            assert!(after[end..end + frame_bytes].iter().any(|byte| *byte != 0));
+            if before.len() >= end + frame_bytes {
+                assert_eq!(after.len(), before.len(), "a frame over zeros leaves the file as long as it was");
+                stood_on_zeros_count += 1;
+            }
+            end += frame_bytes;
+            assert!(after[end..].iter().all(|byte| *byte == 0));
+            counters.recorder_mut().expect("it records").give_back(filled.bytes);
+            runtime.block_on(writer.prepare());
+            let ahead_bytes = disk.bytes(&file).len() - end;
+            assert_eq!(ahead_bytes >= 2 * frame_bytes, synchronous, "room for two frames more, for those that need it");
+        }
+        assert_eq!(stood_on_zeros_count, if synchronous { 199 } else { 0 }, "only the first may make a file longer");
+    }
+}
+
+#[test]
 fn a_journal_that_is_cut_anywhere_is_an_exact_prefix() {
     let journal = a_journal();
     let mut checked = 0;
