@@ -18,7 +18,7 @@ use super::disk::{Directory, DirectoryLock, FilesMut, is_full};
 use super::manifest::{Manifest, Run, parse_segment_name, parse_snapshot_name};
 use super::recovery::{self, Examined, Loss, RecoveryError};
 
-pub use save::{SnapshotEnd, commit_manifest};
+pub use save::{NotCommitted, SnapshotEnd, commit_manifest, discard};
 pub use switch::{Closed, Switch, SwitchError};
 
 use save::Save;
@@ -243,7 +243,11 @@ impl Unbegun {
 }
 
 fn remove_all(directory: &Directory, names: &[String]) -> io::Result<()> {
-    names.iter().try_for_each(|name| FilesMut::remove(directory, name))
+    names.iter().try_for_each(|name| match FilesMut::remove(directory, name) {
+        // It is tried again where another one could not be removed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    })
 }
 
 /// Keep all others out of a directory, and find out what is in it.

@@ -140,10 +140,12 @@ impl Journals {
                 }
             }
         };
+        let mut is_perhaps_in_force = false;
         let outcome = match outcome {
             Ok((from, bytes)) => {
-                let done = self.commit(number, from).await.map_err(|error| error.to_string());
-                done.map(|()| bytes)
+                let done = self.commit(number, from).await;
+                is_perhaps_in_force = matches!(done, Err(NotCommitted::Perhaps(_)));
+                done.map(|()| bytes).map_err(|error| error.to_string())
             }
             Err(failure) => Err(failure),
         };
@@ -165,9 +167,8 @@ impl Journals {
                 } else {
                     tracing::warn!("snapshot {number} has failed: {failure}. The journal goes on without it");
                 }
-                for shard in 0..self.shard_count() {
-                    // What cannot be removed now is removed at the next start.
-                    let _ = Disk::remove(&self.directory, &snapshot_name(number, shard)).await;
+                if !is_perhaps_in_force {
+                    discard(&self.directory, number, self.shard_count()).await;
                 }
             }
         }
@@ -182,7 +183,7 @@ impl Journals {
     }
 
     /// Put a snapshot in force, and remove what it replaces.
-    async fn commit(&self, number: u64, from: Vec<u64>) -> io::Result<()> {
+    async fn commit(&self, number: u64, from: Vec<u64>) -> Result<(), NotCommitted> {
         let snapshot = Some(Snapshot { number, shard_count: self.shard_count() });
         let mark = self.run();
         let run = Run { number: mark.number, id: mark.id, from: from.clone(), to: None };
@@ -196,8 +197,9 @@ impl Journals {
             (_, Some((other, _))) => other < number,
             _ => false,
         };
-        for name in self.directory.names()?.iter().filter(|name| superseded(name)) {
-            // What cannot be removed now is removed at the next start.
+        // What cannot be removed now, or not even be found, is removed at the next start.
+        let names = self.directory.names().unwrap_or_default();
+        for name in names.iter().filter(|name| superseded(name)) {
             let _ = Disk::remove(&self.directory, name).await;
         }
         Ok(())
@@ -208,16 +210,38 @@ impl Journals {
     }
 }
 
+/// Why a manifest has not been replaced for certain.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCommitted {
+    /// The old one is in force, and stays so.
+    #[error("{0}")]
+    Old(io::Error),
+    /// The new one is, unless the machine loses its power: what either of them names has to be kept.
+    #[error("the directory could not be synced: {0}. What it has and what it would replace are both kept")]
+    Perhaps(io::Error),
+}
+
 /// Replace the manifest while serving.
 ///
 /// # Errors
-/// What the disk says; the old one is in force then, or the new one.
-pub async fn commit_manifest<D: Disk>(disk: &D, manifest: &Manifest) -> io::Result<()> {
-    let file = disk.create(MANIFEST_NEW, false).await?;
-    let text = manifest.to_string().into_bytes();
-    let len = text.len();
-    write_all_at(&file, text, 0..len, 0).await.0?;
-    file.sync().await?;
-    disk.rename(MANIFEST_NEW, MANIFEST).await?;
-    disk.sync_names().await
+/// What the disk says, and which one is in force then.
+pub async fn commit_manifest<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(), NotCommitted> {
+    let write = async {
+        let file = disk.create(MANIFEST_NEW, false).await?;
+        let text = manifest.to_string().into_bytes();
+        let len = text.len();
+        write_all_at(&file, text, 0..len, 0).await.0?;
+        file.sync().await?;
+        disk.rename(MANIFEST_NEW, MANIFEST).await
+    };
+    write.await.map_err(NotCommitted::Old)?;
+    disk.sync_names().await.map_err(NotCommitted::Perhaps)
+}
+
+/// Remove the files of a snapshot that no manifest names, nor one that may be in force.
+pub async fn discard<D: Disk>(disk: &D, number: u64, shard_count: usize) {
+    for shard in 0..shard_count {
+        // What cannot be removed now is removed at the next start.
+        let _ = disk.remove(&snapshot_name(number, shard)).await;
+    }
 }

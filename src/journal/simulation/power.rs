@@ -15,7 +15,7 @@ use crate::journal::disk::Disk;
 use crate::journal::frame::{FileHead, Link};
 use crate::journal::manifest::{Manifest, Run, Snapshot};
 use crate::journal::recovery;
-use crate::journal::shared::commit_manifest;
+use crate::journal::shared::{NotCommitted, commit_manifest, discard};
 use crate::journal::snapshot::{Part, SnapshotWriter};
 use crate::journal::writer::Writer;
 use crate::slot::{self, ShardMap};
@@ -226,7 +226,11 @@ impl Life {
         let run = Run { from: from.clone(), ..self.run.clone() };
         let snapshot = Some(Snapshot { number, shard_count: SHARD_COUNT });
         let manifest = Manifest { snapshot, runs: vec![run] };
-        if commit_manifest(&self.disk, &manifest).await.is_ok() {
+        let committed = commit_manifest(&self.disk, &manifest).await;
+        if let Err(NotCommitted::Old(_)) = &committed {
+            discard(&self.disk, number, SHARD_COUNT).await;
+        }
+        if committed.is_ok() {
             self.manifest = manifest;
             for shard in &mut self.shards {
                 shard.writer.set_found();
