@@ -116,7 +116,7 @@ pub fn stopped(tool: &str, server: &str, problem: &str) -> StartError {
     } else {
         "Check that the server listens there (tallyring tail HOST:PORT)"
     };
-    StartError::Stopped { problem: format!("{server}: {problem}"), remedy }
+    StartError::Stopped { problem: format!("{server}: {}", problem.trim_end_matches('.')), remedy }
 }
 
 /// The next reply, which is text.

@@ -17,6 +17,7 @@ use thread_priority::{
 };
 
 use super::histogram::{Packed, percentile_ns};
+use super::pace::now_ns;
 use super::record::{Recorded, Recording, SECOND_NS, Span, Times};
 use super::result::Second;
 use super::thread_report::ThreadReport;
@@ -174,11 +175,13 @@ impl Collector {
 
     fn tell(&self, complete: &Open) {
         let start_ns = self.seconds.len() as u64 * SECOND_NS;
+        // A run that was ended early has a shorter last one.
+        let since_ns = now_ns().saturating_sub(self.span.start_ns + start_ns).max(1);
         let response = &complete.times.response;
         // Nobody may look at it.
         let _ = self.progress.send(Progress {
             second: self.seconds.len(),
-            length_ns: SECOND_NS.min(self.span.end_ns - self.span.start_ns - start_ns),
+            length_ns: SECOND_NS.min(self.span.end_ns - self.span.start_ns - start_ns).min(since_ns),
             answered_count: complete.answered_count,
             error_count: complete.error_count,
             response_ns: (percentile_ns(response, 0.5), percentile_ns(response, 0.99), response.max()),

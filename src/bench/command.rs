@@ -1,7 +1,7 @@
 //! `tallyring bench`: runs what the flags ask for, prints what came of it, and writes the files that are wanted.
 //!
 //! Exit codes: 0 the numbers hold; 1 the server counted wrongly, answered with errors or could not be asked; 2 the
-//! result is inconclusive or partial, or the flags are wrong. Of several runs the worst counts.
+//! result is inconclusive or partial, the flags are wrong, or a file cannot be written. Of several runs the worst counts.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,7 +66,8 @@ pub struct Outputs {
     #[arg(long, help_heading = "Repetitions", default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub repeat: u32,
 
-    /// Run against this server too, taking turns, and compare the two
+    /// Run against this server too, taking turns, and compare the two. The exit code is that of the runs; `bench compare` of
+    /// the two --json files has the comparison's
     #[arg(long, help_heading = "Repetitions", value_name = "HOST:PORT")]
     pub vs: Option<String>,
 
@@ -94,8 +95,7 @@ impl Failure {
         match self {
             Failure::Flags(error) => error.exit_code(),
             Failure::Bench(error) => error.exit_code(),
-            Failure::Write(_) => 1,
-            Failure::Read(_) => 2,
+            Failure::Write(_) | Failure::Read(_) => 2,
         }
     }
 }

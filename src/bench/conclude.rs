@@ -57,6 +57,7 @@ impl Driven {
         let busy = |report: &ThreadReport| {
             (report.cpu_ns.saturating_sub(report.spun_ns) as f64 / (measured_ns as f64).max(1.0)).min(1.0)
         };
+        let kept = |report: &ThreadReport| (report.kept_ns as f64 / (measured_ns as f64).max(1.0)).min(1.0);
         let facts = Facts {
             load: run.load,
             requests,
@@ -65,6 +66,7 @@ impl Driven {
             own_lateness: &own_lateness,
             tolerances: &run.tolerances,
             generator_busy: self.reports.iter().map(busy).collect(),
+            generator_kept: self.reports.iter().map(kept).fold(0.0, f64::max),
             server: self.server,
             retransmits: self.retransmits,
             verification: &verification,

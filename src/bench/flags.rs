@@ -15,7 +15,7 @@ use super::result::Load;
 use super::run::{Limit, Run};
 use super::target::{Address, Target};
 use super::trace::Trace;
-use crate::config::{Auto, Password, PinChoice, YesNo};
+use crate::config::{Auto, Password, PinChoice, YesNo, ranges};
 use crate::host::Host;
 use crate::limits::{LOAD_BATCH_BYTES_MAX, LOAD_CONNECTION_COUNT_MAX, LOAD_PIPELINE_MAX, LOAD_THREAD_COUNT_MAX};
 use crate::startup::StartError;
@@ -205,7 +205,7 @@ impl Flags {
             PinChoice::Cores(cores) => cores.clone(),
         };
         if let Some(core) = cores.iter().find(|core| !host.cores.contains(core)) {
-            let problem = format!("{core} is not a core that this process may use ({:?})", host.cores);
+            let problem = format!("{core} is not a core that this process may use ({})", ranges(&host.cores));
             return Err(wrong("pin", &problem, "Choose from those"));
         }
         if cores.len() < threads {
@@ -245,7 +245,14 @@ impl Flags {
     /// A result goes to files and colleagues.
     fn without_password(&self, command_line: Vec<String>) -> Vec<String> {
         let Some(password) = self.auth.as_deref().filter(|password| !password.is_empty()) else { return command_line };
-        command_line.into_iter().map(|argument| argument.replace(password, HIDDEN)).collect()
+        let mut is_next = false;
+        let hidden = command_line.into_iter().map(|argument| {
+            let is_value = std::mem::replace(&mut is_next, argument == "--auth" || argument == "-a");
+            // `-apw`, `--auth=pw`.
+            let is_joined = argument.starts_with("-a") || argument.starts_with("--auth=");
+            if is_value || is_joined { argument.replace(password, HIDDEN) } else { argument }
+        });
+        hidden.collect()
     }
 }
 

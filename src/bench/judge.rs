@@ -11,6 +11,12 @@ pub const BUSY_SHARE_MAX: f64 = 0.95;
 /// In less time than this nobody is seen to be busy: what threads do before and after it weighs too much.
 const BUSY_NS_MIN: u64 = 100_000_000;
 
+/// A closed loop whose thread was kept from running for this share of the time measures what kept it.
+const KEPT_SHARE_MAX: f64 = 0.5;
+
+/// From this share on it is said.
+const KEPT_SHARE_MIN: f64 = 0.1;
+
 /// The server's busiest thread is its limit from this share on.
 const SERVER_SHARE_MIN: f64 = 0.90;
 
@@ -59,6 +65,8 @@ pub struct Facts<'a> {
     pub tolerances: &'a [Tolerance],
     /// Share of the time that each thread of the generator was busy.
     pub generator_busy: Vec<f64>,
+    /// Share of the time for which others kept the generator's most hindered thread from running.
+    pub generator_kept: f64,
     /// Share of a core that the server used, all its threads and the busiest, where it can be seen.
     pub server: Option<(f64, f64)>,
     /// Segments sent again.
@@ -104,7 +112,7 @@ impl Facts<'_> {
         if withheld > 0 {
             let reason = format!(
                 "the generator did not come to {withheld} of {intended} requests: it cannot offer this rate, or was kept \
-                 from running; give it more --threads and cores of their own (--pin), or lower --rate"
+                 from running; give it more --threads and cores of their own (--pin), or lower the rate"
             );
             return Verdict::Inconclusive { reason };
         }
@@ -118,7 +126,7 @@ impl Facts<'_> {
         if self.requests.answered == 0 {
             return Verdict::Inconclusive { reason: "nothing was answered within the measured time".to_owned() };
         }
-        match self.is_late() {
+        match self.is_late().or_else(|| self.is_kept()) {
             Some(reason) => Verdict::Inconclusive { reason },
             None => Verdict::Ok,
         }
@@ -136,6 +144,18 @@ impl Facts<'_> {
         })
     }
 
+    /// Other programs had the generator's cores.
+    fn is_kept(&self) -> Option<String> {
+        let is_kept =
+            self.load == Load::Closed && self.measured_ns >= BUSY_NS_MIN && self.generator_kept > KEPT_SHARE_MAX;
+        is_kept.then(|| {
+            format!(
+                "others kept the generator from running for {:.0}% of the time: leave it a core of its own (--pin)",
+                100.0 * self.generator_kept
+            )
+        })
+    }
+
     /// The generator did not send when it should have.
     fn is_late(&self) -> Option<String> {
         if self.load == Load::Closed || self.is_tolerated() {
@@ -148,7 +168,7 @@ impl Facts<'_> {
             is_late.then(|| {
                 format!(
                     "the generator was late by {} us at {}, which the response times contain: leave it a core of its \
-                     own (--pin, --busy-poll), or lower --rate",
+                     own (--pin, --busy-poll), or lower the rate",
                     late_ns / 1_000,
                     rule.name
                 )
@@ -184,6 +204,10 @@ impl Facts<'_> {
             format!("the generator: its busiest thread had work for {:.0}% of the time", 100.0 * self.busiest())
         } else if self.is_achieved() {
             "none: the offered rate was achieved".to_owned()
+        } else if self.generator_kept >= KEPT_SHARE_MIN
+            && self.server.is_none_or(|(_, busiest)| busiest < SERVER_SHARE_MIN)
+        {
+            format!("the generator: others kept it from running for {:.0}% of the time", 100.0 * self.generator_kept)
         } else {
             match self.server {
                 Some((_, busiest)) if busiest >= SERVER_SHARE_MIN => {
@@ -235,6 +259,7 @@ mod tests {
             own_lateness,
             tolerances: &[],
             generator_busy: vec![0.2, 0.5],
+            generator_kept: 0.0,
             server: Some((0.7, 0.6)),
             retransmits: Some(0),
             verification: &PASSED,
@@ -296,6 +321,23 @@ mod tests {
             assert_eq!(short.verdict(), Verdict::Ok);
             assert!(!short.bottleneck().summary.starts_with("the generator"));
         }
+    }
+
+    #[test]
+    fn a_generator_that_was_kept_from_running_is_no_result() {
+        let (response, lateness) = (of(1_000_000, 500_000), of(1_000_000, 1_000));
+        let kept = |generator_kept, load| Facts { generator_kept, ..facts(load, &response, &lateness) };
+        let verdict = kept(0.9, Load::Closed).verdict();
+        assert_eq!(verdict.exit_code(), 2);
+        assert!(reason(verdict).contains("kept the generator from running for 90%"));
+        assert!(kept(0.9, Load::Closed).bottleneck().summary.starts_with("the generator: others"));
+        // A little of it is only said, and not where the server is at its limit.
+        assert_eq!(kept(0.3, Load::Closed).verdict(), Verdict::Ok);
+        assert!(kept(0.3, Load::Closed).bottleneck().summary.contains("for 30% of the time"));
+        let full = Facts { server: Some((1.0, 0.99)), ..kept(0.3, Load::Closed) };
+        assert!(full.bottleneck().summary.starts_with("the server"));
+        // An open loop has its lateness.
+        assert_eq!(kept(0.9, OPEN).verdict(), Verdict::Ok);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Names {
         let range = number_bytes + 1..=KEY_BYTES_MAX;
         if !range.contains(&key_bytes) {
             return Err(format!(
-                "keys of {key_bytes} bytes are out of range. Choose from {} to {KEY_BYTES_MAX}",
+                "keys of {key_bytes} bytes are out of range: choose a --key-size from {} to {KEY_BYTES_MAX}",
                 number_bytes + 1
             ));
         }

@@ -19,6 +19,12 @@ pub fn thread_cpu_ns() -> u64 {
     ns(clock_gettime(ClockId::ThreadCPUTime))
 }
 
+/// Time for which this thread would have run but was kept from it by others, in nanoseconds (proc_pid_schedstat(5)).
+pub fn thread_kept_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').nth(1).and_then(|kept_ns| kept_ns.parse().ok()).unwrap_or(0)
+}
+
 fn ns(time: rustix::time::Timespec) -> u64 {
     time.tv_sec as u64 * SECOND_NS + time.tv_nsec as u64
 }

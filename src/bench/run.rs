@@ -96,7 +96,7 @@ pub enum BenchError {
         error: io::Error,
     },
     /// The counters cannot be read for the verification.
-    #[error("the counters cannot be read: {problem}. Choose other keys (--command), or run with --verify no")]
+    #[error("the counters cannot be read: {problem}. {}", counters_remedy(problem))]
     Counters {
         /// Why.
         problem: String,
@@ -125,6 +125,15 @@ pub enum BenchError {
     /// Stopped before there was anything to tell.
     #[error("interrupted before anything was measured")]
     Interrupted,
+}
+
+/// What to do where the counters cannot be read.
+fn counters_remedy(problem: &str) -> &'static str {
+    if problem.contains("MOVED ") {
+        "It is a node of a cluster: use --cluster"
+    } else {
+        "Choose other keys (--command), or run with --verify no"
+    }
 }
 
 impl BenchError {
@@ -176,7 +185,11 @@ pub fn run(run: &Run, observer: &mut dyn Observer) -> Result<RunResult, BenchErr
     let server = describe_server(run, &mut control);
     let pid = if server.same_host { account::server_process(control.stream(), &run.target.address) } else { None };
 
-    let counted = if run.verify { run.mix.counted_names() } else { Err("it was switched off".to_owned()) };
+    let counted = match (run.verify, &run.trace) {
+        (false, _) => Err("it was switched off".to_owned()),
+        (true, Some(_)) => Err("what a trace does to counters is not followed".to_owned()),
+        (true, None) => run.mix.counted_names(),
+    };
     let before = match &counted {
         Ok(names) => {
             observer.phase("reading the counters");

@@ -66,17 +66,23 @@ pub fn facts(run: &RunResult) -> Vec<(&'static str, String)> {
         ("load", load_line(run)),
         (
             "workload",
-            format!(
-                "{}; {} keys of {} bytes, {}; {} connections x {} deep, {} threads; seed {}",
-                workload.mix,
-                grouped(workload.key_count),
-                workload.key_bytes,
-                workload.distribution,
-                workload.connection_count,
-                workload.pipeline_depth,
-                workload.thread_count,
-                workload.seed
-            ),
+            match workload.key_bytes {
+                // None, or those of a trace.
+                0 => format!(
+                    "{}; {} connections x {} deep, {} threads",
+                    workload.mix, workload.connection_count, workload.pipeline_depth, workload.thread_count
+                ),
+                key_bytes => format!(
+                    "{}; {} keys of {key_bytes} bytes, {}; {} connections x {} deep, {} threads; seed {}",
+                    workload.mix,
+                    grouped(workload.key_count),
+                    workload.distribution,
+                    workload.connection_count,
+                    workload.pipeline_depth,
+                    workload.thread_count,
+                    workload.seed
+                ),
+            },
         ),
         ("measured", format!("{:.1} s after {:.1} s of warm-up", run.measured_s(), workload.warmup_s)),
     ]

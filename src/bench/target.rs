@@ -159,7 +159,7 @@ pub enum TargetError {
         error: io::Error,
     },
     /// An error reply.
-    #[error("the server refuses {command}: {reply}{}", remedy(reply))]
+    #[error("the server refuses {command}: {}{}", reply.trim_end_matches('.'), remedy(reply))]
     Refused {
         /// What was asked.
         command: String,

@@ -15,7 +15,7 @@ use super::buffer;
 use super::flight::{Flight, Rule};
 use super::grace::Grace;
 use super::nodes::Node;
-use super::pace::{now_ns, sleep_until, thread_cpu_ns};
+use super::pace::{now_ns, sleep_until, thread_cpu_ns, thread_kept_ns};
 use super::record::{Recorded, Recorder, Recording, SECOND_NS, Span};
 use super::reply;
 use super::requests::Requests;
@@ -337,12 +337,13 @@ impl Thread {
             }
             self.recorder.borrow_mut().advance(now_ns);
             if now_ns >= span.start_ns && cpu_at_start_ns.is_none() {
-                cpu_at_start_ns = Some(thread_cpu_ns());
+                cpu_at_start_ns = Some((thread_cpu_ns(), thread_kept_ns()));
                 self.report.borrow_mut().spun_ns = 0;
             }
-            if let Some(start_ns) = cpu_at_start_ns.filter(|_| !counted) {
+            if let Some((cpu_ns, kept_ns)) = cpu_at_start_ns.filter(|_| !counted) {
                 let mut report = self.report.borrow_mut();
-                report.cpu_ns = thread_cpu_ns() - start_ns;
+                report.cpu_ns = thread_cpu_ns() - cpu_ns;
+                report.kept_ns = thread_kept_ns().saturating_sub(kept_ns);
                 counted = now_ns >= span.end_ns;
             }
             if self.is_grace_over(now_ns) {

@@ -31,6 +31,8 @@ pub struct ThreadReport {
     pub cpu_ns: u64,
     /// Of that, what went into waiting without sleeping.
     pub spun_ns: u64,
+    /// For so long other threads of the machine kept it from running.
+    pub kept_ns: u64,
     /// When the measured time ended for this thread: early if it was stopped, or all requests were answered.
     pub end_ns: u64,
     /// The moment of the last reply.
@@ -57,6 +59,7 @@ impl ThreadReport {
             own_lateness,
             cpu_ns: 0,
             spun_ns: 0,
+            kept_ns: 0,
             end_ns: 0,
             last_reply_ns: 0,
             deserted: false,

@@ -1,7 +1,8 @@
 //! A recorded load: the output of Redis's `MONITOR`, replayed with its times.
 //!
 //! All requests are encoded beforehand, so replaying copies bytes. Commands of one client stay on one connection, in
-//! their order. What would end or change a connection, and what scripts called, is left out.
+//! their order. What would end or change a connection, and what scripts called, is left out. So is what is not there whole:
+//! Tallyring's own `MONITOR` cuts long commands, and says how many it could not show.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -57,6 +58,9 @@ pub struct Trace {
     requests: Vec<Recorded>,
     bytes: Vec<u8>,
     tags: Vec<String>,
+    /// Commands that the server has shortened, and those that it says it could not show.
+    shortened_count: u64,
+    missed_count: u64,
 }
 
 impl Trace {
@@ -98,6 +102,14 @@ impl Trace {
             }
             let Line { at_us, client, arguments } =
                 Line::parse(line).ok_or_else(|| format!("line {} is none of MONITOR's", index + 1))?;
+            if let (true, [_, count]) = (arguments[0] == MISSED, &arguments[..]) {
+                trace.missed_count += std::str::from_utf8(count).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+                continue;
+            }
+            if arguments.iter().any(|argument| is_shortened(argument)) {
+                trace.shortened_count += 1;
+                continue;
+            }
             let name = String::from_utf8_lossy(&arguments[0]).to_ascii_lowercase();
             if LEFT_OUT.contains(&name.as_str()) || client == b"lua" {
                 continue;
@@ -178,8 +190,29 @@ impl Trace {
             let padding = Argument::text(vec![b' '; longest]);
             Template::new(tag, &[vec![padding]], &[], Effect::Unknown, Digits::new(1))
         });
-        Mix::of_templates(templates.collect::<Result<_, _>>()?, format!("trace {name}"))
+        let mut text = format!("trace {name}, {} requests", self.len());
+        for (count, what) in
+            [(self.shortened_count, "shortened by MONITOR"), (self.missed_count, "that MONITOR missed")]
+        {
+            if count > 0 {
+                text.push_str(&format!(", without {count} {what}"));
+            }
+        }
+        Mix::of_templates(templates.collect::<Result<_, _>>()?, text)
     }
+}
+
+/// What stands for commands that a monitor was not shown.
+const MISSED: &[u8] = b"#missed";
+
+/// Whether Tallyring's `MONITOR` has cut this argument, or those behind it: `... (3 more bytes)`, `... (3 more arguments)`.
+fn is_shortened(argument: &[u8]) -> bool {
+    let cut = |what: &[u8]| {
+        let rest = argument.strip_suffix(what)?;
+        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        (digits > 0 && rest[..rest.len() - digits].ends_with(b"... (")).then_some(())
+    };
+    cut(b" more bytes)").or_else(|| cut(b" more arguments)")).is_some()
 }
 
 /// Read a line with its end, or as much of it as a line may have. Answers its bytes; 0 at the end.
@@ -274,6 +307,19 @@ mod tests {
         let mix = trace.mix("x").unwrap();
         assert!(mix.request_bytes_max() >= trace.request(0).0.len());
         assert!(mix.counted_names().is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_whole_is_left_out_and_counted() {
+        let text = b"1.000001 [0 c] \"INCR\" \"a\"\n\
+            1.000002 [0 c] \"INCR\" \"aaa... (172 more bytes)\"\n\
+            1.000003 [0 c] \"MGET\" \"a\" \"... (69 more arguments)\"\n\
+            1.000004 [0 shard:0] \"#missed\" \"209\"\n\
+            1.000005 [0 c] \"INCR\" \"(3 more bytes)\"\n";
+        let trace = Trace::parse(&text[..]).unwrap();
+        assert_eq!((trace.len(), trace.shortened_count, trace.missed_count), (2, 2, 209));
+        let mix = trace.mix("x").unwrap();
+        assert_eq!(mix.text(), "trace x, 2 requests, without 2 shortened by MONITOR, without 209 that MONITOR missed");
     }
 
     #[test]

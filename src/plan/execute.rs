@@ -4,6 +4,8 @@
 //! the plan is interrupted, marked as partial.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -101,6 +103,19 @@ struct Planning<'a> {
     started: Instant,
 }
 
+/// Logs of an earlier plan would be taken for this one's.
+fn remove_earlier(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_log = |name: &str| name.starts_with("trial-") && name.ends_with(".hlog");
+        if name.to_str().is_some_and(|name| is_log(name) || ["plan.json", "report.html"].contains(&name)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl<'a> Planning<'a> {
     /// Everything that can go wrong at once does so here: a server that is down, a directory that cannot be made.
     fn begin(options: &'a Options, run: Run) -> Result<Planning<'a>, String> {
@@ -111,6 +126,8 @@ impl<'a> Planning<'a> {
         };
         fs::create_dir_all(&options.output)
             .map_err(|error| format!("cannot make {}: {error}. Choose another --output", options.output.display()))?;
+        remove_earlier(&options.output)
+            .map_err(|error| format!("cannot remove an earlier plan from {}: {error}", options.output.display()))?;
         let started_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let server = Server {
             address: run.target.address.to_string(),
@@ -338,7 +355,7 @@ impl<'a> Planning<'a> {
             let factor = 1.0 + self.options.growth.0 / 100.0;
             let demand = Demand {
                 rate_per_s: per_s(peak) * factor,
-                key_count: self.options.total_keys as f64 * factor,
+                key_count: self.options.total_keys as f64,
                 nodes_lost: self.options.nodes_lost,
             };
             self.plan.notes.extend(room.note.filter(|_| demand.key_count > 0.0));
