@@ -111,12 +111,15 @@ pub const SMALL_QUEUE_BYTES_MAX: usize = 16 * 1_024;
 /// Bytes of keys that one step of a scan carries between shards.
 pub const SCAN_STEP_BYTES_MAX: usize = 64 * 1_024;
 
-/// Longest client name and library name, in bytes.
-pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+/// Longest name of a client, in bytes: as long as the name of a host.
+pub const CLIENT_NAME_BYTES_MAX: usize = 255;
+
+/// Longest name, and longest version, of a client's library, in bytes.
+pub const LIBRARY_NAME_BYTES_MAX: usize = 64;
 
 /// What an idle connection takes of this process's memory, at most: its state with its names and a transaction that has
 /// queued nothing, its task, its place in the ring's table.
-pub const CONNECTION_BYTES: usize = 1_280;
+pub const CONNECTION_BYTES: usize = 1_472;
 
 /// Entries of one shard's slow log.
 pub const SLOWLOG_COUNT_MAX: usize = 1_024;

@@ -117,6 +117,19 @@ impl Batch {
         self.outcomes.extend(applied);
     }
 
+    /// The same while the journal has no room: what might change a counter is refused.
+    pub fn execute_reads(&mut self, counters: &mut Counters) {
+        assert!(self.outcomes.is_empty());
+        for entry in &self.entries {
+            let bytes = &self.key_bytes[entry.key_start as usize..][..usize::from(entry.key_len)];
+            let key = Key { bytes, hash: entry.hash, slot: entry.slot };
+            self.outcomes.push(match entry.op.changes() {
+                true => Outcome::Fault(Fault::NotWritten),
+                false => counters.apply(key, entry.op, self.now_ms),
+            });
+        }
+    }
+
     /// The outcomes, each with the item of the window that it belongs to.
     pub fn outcomes(&self) -> impl Iterator<Item = (u16, Outcome)> {
         assert_eq!(self.outcomes.len(), self.entries.len());
@@ -133,6 +146,9 @@ pub enum Ask {
     ChangedFrame,
     /// That frame counts only together with these of other shards. Only the holder says so.
     Link(Vec<Link>),
+    /// Of this tick another shard that the holder is about to change has ended its frame: end this one's too, if that has not
+    /// been done. Only the holder asks.
+    EndFrame(u64),
     /// The asker's hold is over.
     Release,
     /// Record no more changes. What was recorded is written.
@@ -178,6 +194,8 @@ pub enum Ask {
     ResetSpikes([bool; Event::ALL.len()]),
     /// Set the statistics to zero.
     ResetStats,
+    /// Follow the settings that have just been changed.
+    FollowSettings,
     /// Lines of `CLIENT LIST`.
     Clients(crate::command::ClientFilter),
     /// End the clients that match.
@@ -202,6 +220,13 @@ pub enum Ask {
 /// What a shard answers.
 #[derive(Debug)]
 pub enum Answer {
+    /// The shard is the asker's.
+    Held {
+        /// The tick at which a frame of its journal has last ended.
+        cut_s: u64,
+        /// Its changes can be recorded. Else it may only read.
+        has_room: bool,
+    },
     /// Done.
     Done,
     /// A number of things.
@@ -391,6 +416,21 @@ mod tests {
             let expected = [(0, count(2 * round - 1)), (10, count(round)), (20, count(round)), (30, count(2 * round))];
             assert_eq!(outcomes, expected);
         }
+    }
+
+    #[test]
+    fn a_batch_for_which_there_is_no_room_only_reads() {
+        let mut counters = Counters::new(0..16_384);
+        let key = || Seed::of_process().key(b"a");
+        counters.apply(key(), Op::Add(5), 0);
+        let mut batch = Batch::default();
+        for (item, op) in [Op::Get, Op::Add(1), Op::Exists, Op::Delete, Op::Get].into_iter().enumerate() {
+            batch.push(&Routed { item: item as u16, shard: 1, key: key(), op });
+        }
+        batch.execute_reads(&mut counters);
+        let refused = Outcome::Fault(Fault::NotWritten);
+        let expected = [Outcome::Value(5), refused, Outcome::Int(1), refused, Outcome::Value(5)];
+        assert!(batch.outcomes().map(|(_, outcome)| outcome).eq(expected));
     }
 
     #[test]

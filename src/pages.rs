@@ -45,8 +45,8 @@ pub fn configuration() -> String {
         "# Configuration\n\nMade from the flags of `tallyring serve`. Each is also a key of the file that `--config FILE` names, without the \
          dashes in front: `--maxmemory 4gb` is `maxmemory = \"4gb\"`. A flag wins over the file. \
          [`tallyring.toml`](../tallyring.toml) has all keys with their defaults, ready to be changed.\n\n\
-         Sizes are bytes, or such as `100mb` and `4gb` (`1kb` is 1,024 bytes, `1k` is 1,000). `CONFIG GET` shows what is in force, \
-         and `CONFIG SET` changes those that can change while the server runs: `maxclients` (lower), `maxmemory`, `timeout`, \
+         Sizes are bytes, or such as `100mb` and `4gb` (`1kb` is 1,024 bytes, `1k` is 1,000). `CONFIG GET` shows what is in force \
+         (`log-level` as `loglevel`), and `CONFIG SET` changes those that can change while the server runs: `maxclients` (lower), `maxmemory`, `timeout`, \
          `request-timeout`, `reply-timeout`, `auth-timeout`, `tcp-keepalive`, `requirepass`, `slowlog-log-slower-than`, \
          `slowlog-max-len`, `latency-monitor-threshold`, `appendonly`, `appendfsync`, `auto-aof-rewrite-percentage` and \
          `auto-aof-rewrite-min-size`.\n",

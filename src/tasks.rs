@@ -146,6 +146,7 @@ async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
         }
         Task::RandomKey => keys::random_key(place, out).await,
         Task::Rename { from, to, only_absent } => keys::rename(place, from, to, only_absent, out).await,
+        Task::Copy { from, to, replace } => keys::copy(place, from, to, replace, out).await,
         Task::MsetNx(pairs) => keys::mset_nx(place, pairs, out).await,
         Task::Watch(keys) => transaction::watch(place, keys, out).await,
         Task::Unwatch => {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use process::Process;
 use pure::{Connection, request};
-use tallyring::limits::{CLIENT_NAME_BYTES_MAX, CONNECTION_BYTES};
+use tallyring::limits::{CLIENT_NAME_BYTES_MAX, CONNECTION_BYTES, LIBRARY_NAME_BYTES_MAX};
 
 const KEY_COUNT: usize = 1_000;
 
@@ -219,8 +219,9 @@ fn a_connection_takes_no_more_than_the_plan_says() {
     let address = ("127.0.0.1", port(&mut process));
     // The longest names that there can be, and a transaction.
     let name = "n".repeat(CLIENT_NAME_BYTES_MAX);
+    let library = "n".repeat(LIBRARY_NAME_BYTES_MAX);
     let opening = format!(
-        "CLIENT SETNAME {name}\r\nCLIENT SETINFO lib-name {name}\r\nCLIENT SETINFO lib-ver {name}\r\nMULTI\r\n"
+        "CLIENT SETNAME {name}\r\nCLIENT SETINFO lib-name {library}\r\nCLIENT SETINFO lib-ver {library}\r\nMULTI\r\n"
     );
     let connect = || {
         let mut connection = TcpStream::connect(address).expect("the server listens");

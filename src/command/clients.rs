@@ -3,7 +3,7 @@
 use super::{Call, ClientFilter, Env, Mistake, Task, is, mistake};
 use crate::client::{Client, ReplyMode};
 use crate::counters::Fault;
-use crate::limits::CLIENT_NAME_BYTES_MAX;
+use crate::limits::{CLIENT_NAME_BYTES_MAX, LIBRARY_NAME_BYTES_MAX};
 use crate::resp::{encode, integer};
 
 /// `CLIENT ID`.
@@ -102,7 +102,7 @@ pub fn setinfo(client: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec<
     } else {
         return Err(mistake::made(format!("ERR Unrecognized option '{}'", mistake::shown(attribute))));
     };
-    *field = label(call.arg(3), &mistake::shown(attribute))?;
+    *field = label(call.arg(3), &mistake::shown(attribute), LIBRARY_NAME_BYTES_MAX)?;
     encode::simple(out, "OK");
     Ok(())
 }
@@ -141,6 +141,38 @@ pub fn no_touch(client: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec
     Ok(())
 }
 
+/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`: nobody is blocked.
+pub fn unblock(_: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
+    match call.count() {
+        3 => {}
+        4 if is(call.arg(3), "TIMEOUT") || is(call.arg(3), "ERROR") => {}
+        4 => return Err(mistake::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return Err(mistake::subcommand_syntax(call)),
+    }
+    integer::parse(call.arg(2)).ok_or(Fault::NotInteger)?;
+    encode::integer(out, 0);
+    Ok(())
+}
+
+/// `CLIENT TRACKINGINFO`: it is off.
+pub fn tracking_info(_: &mut Client, _: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
+    encode::map(out, 3, call.resp3);
+    encode::bulk(out, b"flags");
+    encode::set(out, 1, call.resp3);
+    encode::bulk(out, b"off");
+    encode::bulk(out, b"redirect");
+    encode::integer(out, -1);
+    encode::bulk(out, b"prefixes");
+    encode::array(out, 0);
+    Ok(())
+}
+
+/// `CLIENT GETREDIR`.
+pub fn getredir(_: &mut Client, _: &Env<'_>, _: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
+    encode::integer(out, -1);
+    Ok(())
+}
+
 /// `CLIENT PAUSE timeout [WRITE | ALL]`.
 pub fn pause(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     let writes_only = match call.count() {
@@ -163,16 +195,16 @@ pub fn unpause(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
 
 /// A client's name, checked.
 pub(super) fn name(argument: &[u8]) -> Result<String, Mistake> {
-    label(argument, "Client names")
+    label(argument, "Client names", CLIENT_NAME_BYTES_MAX)
 }
 
-/// A word that `CLIENT LIST` shows: printable, without spaces, at most [`CLIENT_NAME_BYTES_MAX`] bytes.
-fn label(argument: &[u8], what: &str) -> Result<String, Mistake> {
+/// A word that `CLIENT LIST` shows: printable, without spaces, at most so many bytes.
+fn label(argument: &[u8], what: &str, bytes_max: usize) -> Result<String, Mistake> {
     if !argument.iter().all(|byte| byte.is_ascii_graphic()) {
         return Err(mistake::made(format!("ERR {what} cannot contain spaces, newlines or special characters.")));
     }
-    if argument.len() > CLIENT_NAME_BYTES_MAX {
-        return Err(mistake::made(format!("ERR {what} cannot be longer than {CLIENT_NAME_BYTES_MAX} bytes.")));
+    if argument.len() > bytes_max {
+        return Err(mistake::made(format!("ERR {what} cannot be longer than {bytes_max} bytes.")));
     }
     Ok(text(argument))
 }

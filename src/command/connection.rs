@@ -37,10 +37,7 @@ pub fn reset(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
 
 /// `SELECT index`.
 pub fn select(_: &mut Client, env: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Mistake> {
-    let index = integer::parse(call.arg(1)).ok_or(Fault::NotInteger)?;
-    if i32::try_from(index).is_err() {
-        return Err(mistake::fixed("ERR value is out of range, value must between -2147483648 and 2147483647"));
-    }
+    let index = database(call.arg(1))?;
     if index != 0 && env.cluster {
         return Err(mistake::fixed("ERR SELECT is not allowed in cluster mode"));
     }
@@ -49,6 +46,13 @@ pub fn select(_: &mut Client, env: &Env<'_>, call: &Call<'_>, out: &mut Vec<u8>)
     }
     encode::simple(out, "OK");
     Ok(())
+}
+
+/// The number of a database.
+pub(super) fn database(argument: &[u8]) -> Result<i32, Mistake> {
+    let index = integer::parse(argument).ok_or(Fault::NotInteger)?;
+    i32::try_from(index)
+        .map_err(|_| mistake::fixed("ERR value is out of range, value must between -2147483648 and 2147483647"))
 }
 
 /// `AUTH [username] password`.

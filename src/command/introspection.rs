@@ -79,6 +79,30 @@ pub fn docs(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
 
 /// `COMMAND GETKEYS command argument …`.
 pub fn getkeys(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let (spec, asked) = command_with_keys(call)?;
+    let mut out = Vec::new();
+    encode::array(&mut out, spec.keys.positions(asked.count()).count());
+    spec.keys.positions(asked.count()).for_each(|at| encode::bulk(&mut out, asked.arg(at)));
+    Ok(Task::Reply(out))
+}
+
+/// `COMMAND GETKEYSANDFLAGS command argument …`.
+pub fn getkeysandflags(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let (spec, asked) = command_with_keys(call)?;
+    let mut out = Vec::new();
+    encode::array(&mut out, spec.keys.positions(asked.count()).count());
+    for (place, at) in spec.keys.positions(asked.count()).enumerate() {
+        // One entry for each key where keys differ, else one for all.
+        let access = spec.access[place.min(spec.access.len() - 1)];
+        encode::array(&mut out, 2);
+        encode::bulk(&mut out, asked.arg(at));
+        words(&mut out, access.flags.to_vec(), call.resp3);
+    }
+    Ok(Task::Reply(out))
+}
+
+/// The command that is asked about, with its arguments.
+fn command_with_keys<'a>(call: &Call<'a>) -> Result<(&'static Spec, Call<'a>), Mistake> {
     let asked = Call { spans: &call.spans[2..], ..*call };
     let spec = lookup(asked.arg(0)).and_then(|spec| match spec.subcommands {
         [] => Some(spec),
@@ -91,10 +115,7 @@ pub fn getkeys(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     if !spec.arity_allows(asked.count()) {
         return Err(mistake::fixed("ERR Invalid number of arguments specified for command"));
     }
-    let mut out = Vec::new();
-    encode::array(&mut out, spec.keys.positions(asked.count()).count());
-    spec.keys.positions(asked.count()).for_each(|at| encode::bulk(&mut out, asked.arg(at)));
-    Ok(Task::Reply(out))
+    Ok((spec, asked))
 }
 
 /// One entry of `COMMAND INFO`.

@@ -64,6 +64,33 @@ pub fn renamenx(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     Ok(Task::Rename { from: key(call, 1)?, to: key(call, 2)?, only_absent: true })
 }
 
+/// `COPY source destination [DB index] [REPLACE]`.
+pub fn copy(env: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
+    let (mut replace, mut at) = (false, 3);
+    while at < call.count() {
+        if is(call.arg(at), "REPLACE") {
+            replace = true;
+        } else if is(call.arg(at), "DB") && at + 1 < call.count() {
+            at += 1;
+            match super::connection::database(call.arg(at))? {
+                0 => {}
+                _ if env.cluster => {
+                    return Err(mistake::fixed("ERR Copying to another database is not allowed in cluster mode"));
+                }
+                _ => return Err(mistake::fixed("ERR DB index is out of range")),
+            }
+        } else {
+            return Err(Fault::Syntax.into());
+        }
+        at += 1;
+    }
+    let (from, to) = (key(call, 1)?, key(call, 2)?);
+    if from == to {
+        return Err(mistake::fixed("ERR source and destination objects are the same"));
+    }
+    Ok(Task::Copy { from, to, replace })
+}
+
 /// `RANDOMKEY`.
 pub fn randomkey(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
     Ok(Task::RandomKey)

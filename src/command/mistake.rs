@@ -1,11 +1,18 @@
 //! The texts of errors that are made from a request, all in one place.
 //!
-//! What a client sent appears in them only printable and cut to 128 bytes, so a text never breaks the protocol.
+//! What a client sent appears in them only printable, UTF-8, and cut to 128 bytes, so a text never breaks the protocol.
 
 use super::{Call, Mistake};
 
 /// Before authentication.
 pub const NOAUTH: Mistake = fixed("NOAUTH Authentication required.");
+/// The same of `EXEC`.
+pub const NOAUTH_EXEC: Mistake = fixed("EXECABORT Transaction discarded because of: NOAUTH Authentication required.");
+/// `DEBUG` where the configuration does not allow it.
+pub const DEBUG_NOT_ALLOWED: Mistake = fixed(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local \
+     connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
 /// `MULTI` while a transaction is being queued; it goes on.
 pub const MULTI_NESTED: Mistake = fixed("ERR MULTI calls can not be nested");
 /// `WATCH` while a transaction is being queued; it goes on.
@@ -84,16 +91,17 @@ pub fn shown(bytes: &[u8]) -> String {
     printable(bytes, SHOWN_BYTES_MAX)
 }
 
-/// At most `count` bytes, ending at a NUL as C strings do, line ends as spaces, what is not printable as `?`.
+/// At most `count` bytes, ending at a NUL as C strings do, line ends as spaces, what no terminal should be sent as `?`.
 fn printable(bytes: &[u8], count: usize) -> String {
-    bytes
-        .iter()
-        .take(count)
-        .take_while(|byte| **byte != 0)
-        .map(|byte| match byte {
-            b'\r' | b'\n' => ' ',
-            b' '..=b'~' => char::from(*byte),
-            _ => '?',
-        })
-        .collect()
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut shown = String::new();
+    for chunk in bytes[..bytes.len().min(count)].utf8_chunks() {
+        shown.extend(chunk.valid().chars().map(|char| match char {
+            '\r' | '\n' => ' ',
+            char if char.is_control() => '?',
+            char => char,
+        }));
+        shown.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    shown
 }

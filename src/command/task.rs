@@ -75,6 +75,15 @@ pub enum Task {
         /// `RENAMENX`: only if the new key does not exist; answers 1 or 0.
         only_absent: bool,
     },
+    /// `COPY`.
+    Copy {
+        /// The counter to copy.
+        from: Bytes,
+        /// The key of the copy.
+        to: Bytes,
+        /// Also where there is a counter.
+        replace: bool,
+    },
     /// `MSETNX`: all or none.
     MsetNx(Vec<(Bytes, i64)>),
     /// `WATCH`.

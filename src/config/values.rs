@@ -232,6 +232,18 @@ pub enum LogLevel {
     Debug,
 }
 
+impl fmt::Display for LogLevel {
+    /// As Redis calls it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warning",
+            LogLevel::Info => "notice",
+            LogLevel::Debug => "debug",
+        })
+    }
+}
+
 impl FromStr for LogLevel {
     type Err = String;
 
@@ -257,6 +269,16 @@ pub enum BusyPoll {
     Always,
     /// They sleep when there has been nothing to do for so many microseconds.
     For(u32),
+}
+
+impl fmt::Display for BusyPoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BusyPoll::No => f.write_str("no"),
+            BusyPoll::Always => f.write_str("always"),
+            BusyPoll::For(limit_us) => write!(f, "{limit_us}"),
+        }
+    }
 }
 
 impl FromStr for BusyPoll {

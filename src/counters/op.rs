@@ -142,6 +142,24 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether it may change a counter, so that the journal needs room for it.
+    pub const fn changes(self) -> bool {
+        match self {
+            Op::GetDel | Op::GetEx(_) | Op::Add(_) | Op::Set { .. } | Op::Delete | Op::Expire { .. } | Op::Persist => {
+                true
+            }
+            Op::Get
+            | Op::StrLen
+            | Op::Exists
+            | Op::Type
+            | Op::Time(_)
+            | Op::Encoding
+            | Op::RefCount
+            | Op::Refuse(_)
+            | Op::Usage => false,
+        }
+    }
+
     /// The most bytes that its outcome takes as a reply: an integer, or one of the shorter errors.
     #[inline]
     pub const fn reply_bytes_max(self) -> usize {
@@ -207,6 +225,8 @@ pub enum Fault {
     NoSuchKey,
     /// `GETEX` with an expiry that cannot be.
     GetExExpiry,
+    /// The journal cannot be written, and has no room for more until it can.
+    NotWritten,
     /// `OBJECT FREQ`.
     NoFrequency,
     /// `OBJECT IDLETIME`.
@@ -232,6 +252,8 @@ impl Fault {
             Fault::NoFrequency => {
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
             }
+            // Who parses a command while it is so tells the cause too.
+            Fault::NotWritten => "MISCONF Errors writing to the AOF file: see the log",
             Fault::NoIdleTime => "ERR the idle time of counters is not tracked",
         }
     }

@@ -251,14 +251,19 @@ impl Recorder {
         assert!(known_links.len() <= SHARD_COUNT_MAX);
     }
 
-    /// End the frame that is being filled and begin the next one, unless it is empty, or the one before is not written.
-    pub fn end_frame(&mut self) {
-        if self.ended.is_some() || self.filling.is_empty() {
-            return;
+    /// End the frame that is being filled and begin the next one, unless it is empty. False when the one before is under
+    /// way still, and this one goes on.
+    pub fn end_frame(&mut self) -> bool {
+        if self.filling.is_empty() {
+            return true;
         }
-        let Some(bytes) = self.spare.take() else { return };
+        if self.ended.is_some() {
+            return false;
+        }
+        let Some(bytes) = self.spare.take() else { return false };
         let next = Draft::new(self.filling.sequence + 1, bytes, std::mem::take(&mut self.spare_links));
         self.ended = Some(std::mem::replace(&mut self.filling, next));
+        true
     }
 
     /// The frame that has ended, if all of its records are made.

@@ -15,6 +15,7 @@ use crate::resp::parse::{Broken, Bulk, Header, bulk, header};
 use crate::slot;
 
 const CLIENT_REPLY: u16 = command::index_of("client|reply");
+const DEBUG: u16 = command::index_of("debug");
 const DISCARD: u16 = command::index_of("discard");
 const EXEC: u16 = command::index_of("exec");
 const WATCH: u16 = command::index_of("watch");
@@ -284,7 +285,10 @@ impl Parsing<'_> {
     #[inline]
     pub(super) fn refusal(&mut self, spec: &'static Spec) -> Option<Mistake> {
         if self.is_stranger() && !spec.flags.has(flag::NO_AUTH) {
-            return Some(mistake::NOAUTH);
+            return Some(if spec.index == EXEC { mistake::NOAUTH_EXEC } else { mistake::NOAUTH });
+        }
+        if spec.index == DEBUG && !self.around.env.debug {
+            return Some(mistake::DEBUG_NOT_ALLOWED);
         }
         if self.session.client.transaction.is_some() && spec.in_transaction() == InTransaction::Refused {
             return Some(mistake::NOT_IN_TRANSACTION);

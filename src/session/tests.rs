@@ -36,6 +36,8 @@ struct Bench {
     pause_count: usize,
     /// The shard whose own port the client came to.
     direct: Option<usize>,
+    /// The journal has no room for changes.
+    is_full: bool,
     ended: bool,
 }
 
@@ -55,6 +57,7 @@ impl Bench {
             password: None,
             pause_count: 0,
             direct: None,
+            is_full: false,
             ended: false,
         }
     }
@@ -109,7 +112,10 @@ impl Bench {
                     lookups.iter_mut().for_each(|lookup| lookup.look_up(counters));
                     self.window.take_looked_up(own, &lookups);
                 }
-                self.window.execute(&self.buffer, own, counters, NOW_MS);
+                match self.is_full {
+                    true => self.window.execute_reads(&self.buffer, own, counters, NOW_MS),
+                    false => self.window.execute(&self.buffer, own, counters, NOW_MS),
+                };
             }
             let start = self.replies.len();
             self.window.encode(&mut self.session.totals, &mut self.replies);
@@ -310,12 +316,54 @@ fn strangers_get_little() {
         Bench::with_password(b"secret").run(&requests(&["GET a", "MGET a b c", "AUTH wrong", "AUTH secret", "INCR a"]));
     assert!(replies.starts_with("-NOAUTH Authentication required.\r\n-NOAUTH Authentication required.\r\n-WRONGPASS "));
     assert!(replies.ends_with("\r\n+OK\r\n:1\r\n"), "{replies}");
+    assert_eq!(
+        Bench::with_password(b"secret").run(&requests(&["EXEC"])),
+        "-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n"
+    );
     let many = request(&[&b"MGET"[..]; 11]);
     let replies = Bench::with_password(b"secret").run(&many);
     assert_eq!(replies, "-ERR Protocol error: unauthenticated multibulk length\r\n");
     let long = request(&[b"ECHO", &[b'x'; 16_385]]);
     let replies = Bench::with_password(b"secret").run(&long);
     assert_eq!(replies, "-ERR Protocol error: unauthenticated bulk length\r\n");
+}
+
+#[test]
+fn while_the_journal_has_no_room_reads_are_answered_and_changes_refused() {
+    let say = |bench: &mut Bench, bytes: &[u8]| {
+        bench.replies.clear();
+        bench.receive(bytes);
+        String::from_utf8(bench.replies.clone()).expect("replies are text")
+    };
+    let mut bench = Bench::new(2);
+    assert_eq!(say(&mut bench, &requests(&["SET a 5", "SET b 6"])), "+OK\r\n+OK\r\n");
+    bench.is_full = true;
+    let reads = ["GET a", "MGET a c b", "EXISTS a b c", "TTL a", "STRLEN a", "TYPE a", "OBJECT ENCODING a", "PING"];
+    let expected = "$1\r\n5\r\n*3\r\n$1\r\n5\r\n$-1\r\n$1\r\n6\r\n:2\r\n:-1\r\n:1\r\n+string\r\n$3\r\nint\r\n+PONG\r\n";
+    assert_eq!(say(&mut bench, &requests(&reads)), expected);
+    let writes = [
+        "INCR a",
+        "DECRBY a 2",
+        "SET a 1",
+        "SET c 1 NX",
+        "GETSET a 1",
+        "GETDEL a",
+        "GETEX a PERSIST",
+        "EXPIRE a 100",
+        "PERSIST a",
+        "DEL a b",
+        "UNLINK a",
+        "MSET a 1 c 2",
+    ];
+    for write in writes {
+        let reply = say(&mut bench, &requests(&[write]));
+        assert!(reply.starts_with("-MISCONF Errors writing to the AOF file: see the log"), "{write}: {reply}");
+        assert_eq!(reply.matches("\r\n").count(), 1, "{write}: {reply}");
+    }
+    let refused = "-MISCONF Errors writing to the AOF file: see the log\r\n";
+    assert_eq!(say(&mut bench, &requests(&["MINCRBY a 1 c 2"])), format!("*2\r\n{refused}{refused}"));
+    bench.is_full = false;
+    assert_eq!(say(&mut bench, &requests(&["MGET a b c", "INCR a"])), "*3\r\n$1\r\n5\r\n$1\r\n6\r\n$-1\r\n:6\r\n");
 }
 
 #[test]

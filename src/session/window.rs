@@ -338,6 +338,20 @@ impl Window {
         executed
     }
 
+    /// The same while the journal has no room: what might change a counter is refused.
+    pub fn execute_reads(&mut self, input: &[u8], own: usize, counters: &mut Counters, now_ms: i64) -> bool {
+        let epoch = self.epoch;
+        let mut executed = false;
+        for item in self.items[..self.len].iter_mut().filter(|item| usize::from(item.shard) == own) {
+            item.outcome = match item.op.changes() {
+                true => Outcome::Fault(Fault::NotWritten),
+                false => counters.apply_at(item.hint, epoch, item.key(input), &item.op, now_ms),
+            };
+            executed = true;
+        }
+        executed
+    }
+
     /// The operations that belong to other shards than `own`, in order.
     pub fn routed<'a>(&'a self, input: &'a [u8], own: usize) -> impl Iterator<Item = Routed<'a>> {
         self.items[..self.len]

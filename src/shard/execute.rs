@@ -28,10 +28,14 @@ impl Shard {
     /// Execute all operations of a window, here and on the shards that own them.
     pub async fn execute(&self, turn: &mut Turn, input: &[u8], now_ms: i64, holder: bool) {
         let forwarded = self.map.shard_count() > 1 && self.forward(turn, input, now_ms, holder).await;
-        if !holder {
-            self.until_free(Room::WINDOW).await;
-        }
-        let executed = turn.window.execute(input, self.index, &mut self.counters.borrow_mut(), now_ms);
+        let has_room = holder || self.until_free(Room::WINDOW).await;
+        let executed = {
+            let counters = &mut self.counters.borrow_mut();
+            match has_room {
+                true => turn.window.execute(input, self.index, counters, now_ms),
+                false => turn.window.execute_reads(input, self.index, counters, now_ms),
+            }
+        };
         if executed {
             self.note_changes();
             self.waiters.borrow_mut()[turn.waiter as usize].touched.insert(self.index);
@@ -42,12 +46,18 @@ impl Shard {
         }
     }
 
-    /// Until no transaction of another connection holds this shard, and so much can be recorded.
+    /// Until no transaction of another connection holds this shard, and so much can be recorded; false when it cannot be,
+    /// since the journal cannot be written.
     #[inline]
-    pub(super) async fn until_free(&self, room: Room) {
-        while self.hold.held.get() || !self.has_room(room) {
-            self.until_released().await;
-            self.until_room(room).await;
+    pub(super) async fn until_free(&self, room: Room) -> bool {
+        loop {
+            match self.room(room).filter(|_| !self.hold.held.get()) {
+                Some(has_room) => return has_room,
+                None => {
+                    self.until_released().await;
+                    self.until_room(room).await;
+                }
+            }
         }
     }
 

@@ -53,14 +53,12 @@ impl Shard {
         if self.hold.held.get() || self.hold.queue.borrow().is_empty() {
             return;
         }
-        if !self.has_room(Room::TRANSACTION) {
-            // It is granted when there is.
-            return self.write_soon();
-        }
+        // It is granted when there is room, or when it is known that there will be none.
+        let Some(has_room) = self.room(Room::TRANSACTION) else { return self.write_soon() };
         let Some(holder) = self.hold.queue.borrow_mut().pop_front() else { return };
         self.hold.held.set(true);
         self.note_held();
-        let answer = Box::new(Answer::Done);
+        let answer = Box::new(Answer::Held { cut_s: self.cut_s(), has_room });
         match holder {
             Holder::Own { waiter } => self.come_back(waiter, |waiter| waiter.answer = Some(answer)),
             Holder::Other { shard, waiter } => {
@@ -93,7 +91,7 @@ impl Shard {
     fn handle_deferred(self: &Rc<Self>, count: usize) -> usize {
         let mut answered = ShardSet::default();
         let mut left_count = count;
-        while left_count > 0 && self.has_room(Room::WINDOW) {
+        while left_count > 0 && self.room(Room::WINDOW).is_some() {
             let message = self.hold.deferred.borrow_mut().pop_front().expect("counted");
             left_count -= 1;
             let from = match message {

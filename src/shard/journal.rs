@@ -36,12 +36,16 @@ pub(super) struct Journal {
     lag: Lag,
     /// Whom the last frame has released.
     expected: Expected,
-    /// There is room in the frame again.
+    /// There is room in the frame again, or it is known that there will be none.
     room: Notify,
+    /// It cannot be written.
+    failing: Cell<bool>,
     /// The shard's part of a snapshot is written, and how that went.
     scanned: Cell<Option<io::Result<u64>>>,
     /// How many changes had been recorded when the last complete snapshot began.
     saved_change_count: Cell<u64>,
+    /// The tick, in Unix seconds, at which a frame has last ended.
+    cut_s: Cell<u64>,
     /// How many changes had been recorded when the shard was last held.
     held_change_count: Cell<u64>,
     /// What has been recorded and is to be written still, now that nothing more is recorded.
@@ -78,9 +82,16 @@ impl Shard {
         self.counters.borrow().recorder().is_none_or(|recorder| recorder.has_room(room))
     }
 
-    /// Until so much can be recorded.
+    /// The same where it is known: `None` while a frame is on its way to the disk, which makes room.
+    #[inline]
+    pub(super) fn room(&self, room: Room) -> Option<bool> {
+        let has_room = self.has_room(room);
+        (has_room || self.journal.failing.get()).then_some(has_room)
+    }
+
+    /// Until so much can be recorded, or the journal cannot be written.
     pub(super) async fn until_room(&self, room: Room) {
-        while !self.has_room(room) {
+        while self.room(room).is_none() {
             let again = self.journal.room.notified();
             if let Some(journals) = &self.shared.journals {
                 journals.wakes[self.index].notify_one();
@@ -120,6 +131,28 @@ impl Shard {
     pub(super) fn note_held(&self) {
         let counters = self.counters.borrow();
         self.journal.held_change_count.set(counters.recorder().map_or(0, Recorder::change_count));
+    }
+
+    /// The tick at which a frame has last ended here. It stays the same while the shard is held.
+    pub(super) fn cut_s(&self) -> u64 {
+        self.journal.cut_s.get()
+    }
+
+    /// The holding transaction is to change another shard too, whose frame of that tick has ended already: so this one's
+    /// ends before it changes anything. Else it would count only together with the other's next one, that perhaps with this
+    /// shard's next one, and so on, and the last second's loss would be that of many seconds.
+    pub(super) fn end_frame_of(&self, tick_s: u64) {
+        if self.journal.cut_s.get() >= tick_s {
+            return;
+        }
+        if let Some(recorder) = self.counters.borrow_mut().recorder_mut() {
+            if recorder.ended_sequence().is_some() || !recorder.end_frame() {
+                // It may, where the disk is so slow that the frame before is under way still.
+                return;
+            }
+            self.journal.lag.note_ended();
+        }
+        self.journal.cut_s.set(tick_s);
     }
 
     /// The frame that the holding transaction's changes are in; 0 when it has made none.

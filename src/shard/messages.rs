@@ -27,8 +27,9 @@ impl Shard {
             self.waiters.borrow_mut()[waiter as usize].left_count = 1;
             self.want_hold(Holder::Own { waiter });
         } else {
+            // Nobody but a holder asks for what has to be recorded, except for a flush, which makes room.
             if !holder && touches_counters(&ask) {
-                self.until_free(Room::WINDOW).await;
+                self.until_released().await;
             }
             return self.answer(ask);
         }
@@ -45,7 +46,7 @@ impl Shard {
                 let mut answered = false;
                 while let Some(message) = self.mesh.pop(source) {
                     // While the shard is held, only its holder's messages are handled, and there is room for those.
-                    while !self.hold.held.get() && !self.has_room(Room::WINDOW) {
+                    while !self.hold.held.get() && self.room(Room::WINDOW).is_none() {
                         self.until_room(Room::WINDOW).await;
                     }
                     answered |= self.handle(message);
@@ -67,7 +68,10 @@ impl Shard {
                 self.defer(message)
             }
             Message::Execute { from, waiter, mut batch } => {
-                batch.execute(&mut self.counters.borrow_mut());
+                match batch.holder || self.has_room(Room::WINDOW) {
+                    true => batch.execute(&mut self.counters.borrow_mut()),
+                    false => batch.execute_reads(&mut self.counters.borrow_mut()),
+                }
                 self.note_changes();
                 self.mesh.push(usize::from(from), Message::Executed { waiter, batch });
                 true
@@ -127,6 +131,11 @@ impl Shard {
                 drop(counters);
                 Answer::Count(self.changed_frame())
             }
+            Ask::EndFrame(tick_s) => {
+                drop(counters);
+                self.end_frame_of(tick_s);
+                Answer::Done
+            }
             Ask::Link(links) => {
                 if let Some(recorder) = counters.recorder_mut() {
                     recorder.link(links.into_iter());
@@ -172,6 +181,11 @@ impl Shard {
                 self.stats.borrow_mut().reset();
                 Answer::Done
             }
+            Ask::FollowSettings => {
+                drop(counters);
+                self.live();
+                Answer::Done
+            }
             Ask::Clients(filter) => Answer::Text(self.client_lines(&filter)),
             Ask::KillClients(filter) => Answer::Count(self.kill_clients(&filter)),
             Ask::Monitor { monitor, sample } => {
@@ -209,6 +223,7 @@ fn touches_counters(ask: &Ask) -> bool {
             | Ask::Spikes
             | Ask::ResetSpikes(_)
             | Ask::ResetStats
+            | Ask::FollowSettings
             | Ask::Clients(_)
             | Ask::KillClients(_)
             | Ask::Monitor { .. }

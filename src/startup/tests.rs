@@ -172,7 +172,7 @@ fn the_plan_adds_up() {
         "threads = 2\nmaxclients = 1000\nbuffers = 64\nmaxmemory = \"1gb\"\nmetrics-port = 9121",
     ));
     assert_eq!(bytes(&two, "fixed buffers"), 2 * 64 * 16_384);
-    assert_eq!(bytes(&two, "connections"), 1_000 * 1_280);
+    assert_eq!(bytes(&two, "connections"), 1_000 * 1_472);
     assert_eq!(bytes(&two, "mesh batches"), 2 * (128 + 1) * Batch::BYTES as u64);
     assert_eq!(bytes(&two, "transaction queues"), 2 * QUEUES_BYTES_MAX as u64);
     assert_eq!(bytes(&two, "large replies"), 2 * 2 * 2 * LARGE_REPLY_BYTES_MAX as u64);

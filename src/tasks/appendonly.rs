@@ -3,6 +3,7 @@
 //! *On* is answered when a snapshot is complete: from then on everything is kept, also what was counted while they were
 //! off. *Off* is answered when all that was counted before is on the disk, which keeps it.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -30,7 +31,11 @@ pub(super) async fn set(place: Place<'_>, on: bool) -> Result<(), String> {
     match (journals.is_on(), on) {
         (false, true) => begin(place, journals, &switch).await,
         (true, false) => {
-            end(place, journals, &switch).await;
+            let path = journals.directory.path().display();
+            match end(place, &switch).await {
+                Ok(()) => info!("the journal is off: {path} keeps what was counted until now"),
+                Err(error) => warn!("the journal is off, and {path} may lack what was counted last ({error})"),
+            }
             Ok(())
         }
         _ => Ok(()),
@@ -61,12 +66,16 @@ async fn begin(place: Place<'_>, journals: &Journals, switch: &Switch<'_>) -> Re
         info!("the journal is on: what is counted is kept in {}", journals.directory.path().display());
         return Ok(());
     }
-    end(place, journals, switch).await;
+    let _ = end(place, switch).await;
+    info!("the journal is off again: {} has what it had before", journals.directory.path().display());
     Err("the snapshot that it begins with has failed: the log says why".to_owned())
 }
 
 /// What was recorded until now is written; what comes is not recorded.
-async fn end(place: Place<'_>, journals: &Journals, switch: &Switch<'_>) {
+///
+/// # Errors
+/// What the disk says: something may be missing there.
+async fn end(place: Place<'_>, switch: &Switch<'_>) -> io::Result<()> {
     switch.stop();
     // All at one moment, so that no transaction is divided. A shard whose disk refuses does not wait for that: it could wait
     // for ever, for room.
@@ -75,9 +84,5 @@ async fn end(place: Place<'_>, journals: &Journals, switch: &Switch<'_>) {
         held.place.ask(shard, Ask::StopRecording).await;
     }
     release(held).await;
-    let path = journals.directory.path().display();
-    match switch.until_off().await {
-        Ok(()) => info!("the journal is off: {path} keeps what was counted until now"),
-        Err(error) => warn!("the journal is off, and {path} may lack what was counted last ({error})"),
-    }
+    switch.until_off().await
 }

@@ -18,9 +18,21 @@ pub(super) async fn list(place: Place<'_>, filter: ClientFilter, out: &mut Vec<u
             break;
         }
     }
+    let lines = by_id(lines);
     let start = out.len();
     encode::verbatim(out, "txt", &lines, place.resp3());
     is_too_long(out, start, "name the clients with ID");
+}
+
+/// The lines of clients in the order in which these have come.
+fn by_id(lines: String) -> String {
+    let id = |line: &str| line.strip_prefix("id=").and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+    let mut ordered: Vec<_> = lines.split_inclusive('\n').map(|line| (id(line), line)).collect();
+    if ordered.is_sorted_by_key(|(id, _)| *id) {
+        return lines;
+    }
+    ordered.sort_unstable_by_key(|(id, _)| *id);
+    ordered.into_iter().map(|(_, line)| line).collect()
 }
 
 /// `CLIENT KILL`. A client may end itself: its reply is still sent.

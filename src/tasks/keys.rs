@@ -1,4 +1,4 @@
-//! The commands that concern keys of several shards: `KEYS`, `SCAN`, `RANDOMKEY`, `RENAME`, `MSETNX`.
+//! The commands that concern keys of several shards: `KEYS`, `SCAN`, `RANDOMKEY`, `RENAME`, `COPY`, `MSETNX`.
 
 use super::transaction::{hold, release};
 use super::{Place, is_too_long};
@@ -133,8 +133,10 @@ pub(super) async fn rename(place: Place<'_>, from: Bytes, to: Bytes, only_absent
     let shard = &place.connection.shard;
     let (source, target) = (shard.owner(&from), shard.owner(&to));
     let held = hold(place, [source, target]).await;
-    let place = held.place;
-    let outcome = move_entry(place, (source, from), (target, to), only_absent).await;
+    let outcome = match held.has_room {
+        true => move_entry(held.place, (source, from), (target, to), only_absent).await,
+        false => Err(Fault::NotWritten),
+    };
     release(held).await;
     match outcome {
         Ok(_) if !only_absent => encode::simple(out, "OK"),
@@ -159,7 +161,8 @@ async fn move_entry(
         return Ok(true);
     }
     let Answer::Entry(Some(entry)) = place.ask(source, Ask::Take(from.clone())).await else {
-        unreachable!("the shard is held and the entry was there")
+        // Nobody else has taken it: its time has come since.
+        return Err(Fault::NoSuchKey);
     };
     // A key that is no longer than the one before takes the room that it leaves.
     let put = if to.len() <= from.len() { Ask::PutMoved(to, entry) } else { Ask::Put(to, entry) };
@@ -174,6 +177,32 @@ async fn move_entry(
     }
 }
 
+/// `COPY`: both keys' shards are held meanwhile.
+pub(super) async fn copy(place: Place<'_>, from: Bytes, to: Bytes, replace: bool, out: &mut Vec<u8>) {
+    let shard = &place.connection.shard;
+    let (source, target) = (shard.owner(&from), shard.owner(&to));
+    let held = hold(place, [source, target]).await;
+    let place = held.place;
+    let entry = match place.ask(source, Ask::Entry(from)).await {
+        Answer::Entry(entry) => entry,
+        _ => unreachable!("an entry was asked for"),
+    };
+    let is_free = replace || matches!(place.ask(target, Ask::Entry(to.clone())).await, Answer::Entry(None));
+    let outcome = match entry.filter(|_| is_free) {
+        None => Ok(false),
+        Some(_) if !held.has_room => Err(Fault::NotWritten),
+        Some(entry) => match place.ask(target, Ask::Put(to, entry)).await {
+            Answer::Put(outcome) => outcome.map(|()| true),
+            _ => unreachable!("a put is answered as one"),
+        },
+    };
+    release(held).await;
+    match outcome {
+        Ok(copied) => encode::integer(out, i64::from(copied)),
+        Err(fault) => encode::error(out, fault.text()),
+    }
+}
+
 /// `MSETNX`: all pairs, or none if one of the keys exists.
 pub(super) async fn mset_nx(place: Place<'_>, pairs: Vec<(Bytes, i64)>, out: &mut Vec<u8>) {
     let shard = place.connection.shard.clone();
@@ -184,9 +213,9 @@ pub(super) async fn mset_nx(place: Place<'_>, pairs: Vec<(Bytes, i64)>, out: &mu
         let entry = place.ask(shard.owner(key), Ask::Entry(key.clone())).await;
         all_absent &= matches!(entry, Answer::Entry(None));
     }
-    let mut outcome = Ok(());
+    let mut outcome = if held.has_room { Ok(()) } else { Err(Fault::NotWritten) };
     let mut put: Vec<Bytes> = Vec::new();
-    if all_absent {
+    if all_absent && outcome.is_ok() {
         for (key, value) in pairs {
             let entry = Entry { value, expires_at_ms: None };
             let owner = shard.owner(&key);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Place, appendonly};
-use crate::config::{ByteCount, YesNo};
+use crate::config::{ByteCount, YesNo, ranges};
 use crate::glob;
 use crate::journal::shared::Journals;
 use crate::limits::{ARGUMENT_BYTES_MAX, SLOWLOG_COUNT_MAX};
+use crate::mesh::Ask;
 use crate::resp::{encode, integer};
 use crate::server::{Live, Shared};
 
@@ -45,7 +46,11 @@ pub(super) async fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut 
         shard.shared.change_live(|current| changed(&shard.shared, current, pairs).map(|(live, _)| live))
     });
     match done {
-        Ok(()) => encode::simple(out, "OK"),
+        Ok(()) => {
+            // What is promised holds at once, on shards too that serve no client just now.
+            place.ask_all(|| Ask::FollowSettings, |_| ()).await;
+            encode::simple(out, "OK");
+        }
         Err(text) => encode::error(out, &text),
     }
 }
@@ -54,17 +59,26 @@ pub(super) async fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut 
 fn changed(shared: &Shared, current: &Live, pairs: &[(String, String)]) -> Result<(Live, Option<bool>), String> {
     let mut live = current.clone();
     let mut appendonly = None;
-    for (index, (name, value)) in pairs.iter().enumerate() {
-        let result = if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
+    let mut refused_value = None;
+    for (index, (given, value)) in pairs.iter().enumerate() {
+        let name = given.to_lowercase();
+        let result = if pairs[..index].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(given)) {
             Err(Refused::Duplicate)
         } else if name == "appendonly" {
             yes_or_no(value).map(|on| appendonly = Some(on))
         } else {
-            change(&mut live, shared, current, name, value)
+            change(&mut live, shared, current, &name, value)
         };
-        result.map_err(|refused| refused.text(name))?;
+        match result {
+            Ok(()) => {}
+            // As in Redis: names are looked at before values, and are told as they were given.
+            Err(refused @ (Refused::Unknown | Refused::Immutable | Refused::Duplicate)) => {
+                return Err(refused.text(given));
+            }
+            Err(refused) => _ = refused_value.get_or_insert_with(|| refused.text(&name)),
+        }
     }
-    Ok((live, appendonly))
+    refused_value.map_or(Ok((live, appendonly)), Err)
 }
 
 enum Refused {
@@ -167,26 +181,33 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
     let bind: Vec<String> = config.bind.iter().map(ToString::to_string).collect();
     let metrics_bind: Vec<String> = config.metrics_bind.iter().map(ToString::to_string).collect();
     let unixsocket = config.unixsocket.as_ref().map(|path| path.display().to_string());
+    let pinned: Option<Vec<usize>> = config.pin.iter().copied().collect();
+    let yes_or_no = |yes: bool| String::from(if yes { "yes" } else { "no" });
     BTreeMap::from([
         ("appendfsync", live.appendfsync.name().into()),
-        ("appendonly", if shared.journals.as_ref().is_some_and(Journals::is_on) { "yes" } else { "no" }.into()),
+        ("appendonly", yes_or_no(shared.journals.as_ref().is_some_and(Journals::is_on))),
         ("auth-timeout", live.auth_timeout_s.to_string()),
         ("auto-aof-rewrite-min-size", live.auto_aof_rewrite_min_bytes.to_string()),
         ("auto-aof-rewrite-percentage", live.auto_aof_rewrite_percentage.to_string()),
         ("bind", bind.join(" ")),
-        ("cluster-enabled", if config.cluster_enabled { "yes" } else { "no" }.into()),
+        ("buffers", config.fixed_buffer_count.to_string()),
+        ("busy-poll", config.busy_poll.to_string()),
+        ("cluster-enabled", yes_or_no(config.cluster_enabled)),
         ("databases", "1".into()),
         ("dir", absolute(&config.dir)),
+        ("enable-debug-command", yes_or_no(config.enable_debug_command)),
         ("io-threads", config.threads.to_string()),
         ("latency-monitor-threshold", live.latency_monitor_threshold_ms.to_string()),
         ("latency-tracking", "yes".into()),
         ("latency-tracking-info-percentiles", "50 99 99.9".into()),
+        ("loglevel", config.log_level.to_string()),
         ("maxclients", live.maxclients.to_string()),
         ("maxmemory", live.maxmemory_bytes.to_string()),
         ("maxmemory-policy", "noeviction".into()),
         ("maxmemory-clients", config.maxmemory_clients_bytes.to_string()),
         ("metrics-bind", metrics_bind.join(" ")),
         ("metrics-port", config.metrics_port.to_string()),
+        ("pin", pinned.map_or("none".into(), |cores| ranges(&cores))),
         ("port", shared.port().to_string()),
         ("requirepass", live.requirepass.as_deref().unwrap_or_default().to_owned()),
         ("reply-timeout", live.reply_timeout_s.to_string()),
@@ -199,5 +220,6 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
         ("threads", config.threads.to_string()),
         ("timeout", live.timeout_s.to_string()),
         ("unixsocket", unixsocket.unwrap_or_default()),
+        ("unixsocketperm", config.unixsocketperm.map_or("0".into(), |mode| format!("{mode:o}"))),
     ])
 }

@@ -13,7 +13,7 @@ use crate::counters::Fault;
 use crate::journal::frame::Link;
 use crate::journal::shared::Journals;
 use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
-use crate::mesh::Ask;
+use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
 use crate::session::{Calls, Status, Surroundings};
 use crate::shard::Turn;
@@ -22,18 +22,33 @@ use crate::shard::Turn;
 pub(super) struct Held<'a> {
     pub(super) place: Place<'a>,
     shards: ShardSet,
+    /// What is changed can be recorded. Else nothing may be.
+    pub(super) has_room: bool,
 }
 
 /// Hold shards, in ascending order, unless the place's transaction holds them already.
 pub(super) async fn hold(place: Place<'_>, shards: impl IntoIterator<Item = usize>) -> Held<'_> {
     if place.holder {
-        return Held { place, shards: ShardSet::default() };
+        return Held { place, shards: ShardSet::default(), has_room: true };
     }
     let shards = shard_set(shards);
+    let mut has_room = true;
+    let (mut oldest_s, mut newest_s) = (u64::MAX, 0);
     for shard in shards.iter() {
-        place.ask(shard, Ask::Hold).await;
+        let Answer::Held { cut_s, has_room: has_room_there } = place.ask(shard, Ask::Hold).await else {
+            unreachable!("a hold is answered as one")
+        };
+        has_room &= has_room_there;
+        (oldest_s, newest_s) = (oldest_s.min(cut_s), newest_s.max(cut_s));
     }
-    Held { place: Place { holder: true, ..place }, shards }
+    let place = Place { holder: true, ..place };
+    if oldest_s < newest_s {
+        // Frames that a tick ends are the state at one moment: no transaction is in one of them and in another shard's next.
+        for shard in shards.iter() {
+            place.ask(shard, Ask::EndFrame(newest_s)).await;
+        }
+    }
+    Held { place, shards, has_room }
 }
 
 /// Release what [`hold`] took. If several of the shards were changed, the journal will have all of it or none.
@@ -141,7 +156,9 @@ pub(super) async fn exec(place: Place<'_>, turn: &mut Turn, out: &mut Vec<u8>) {
     }
     let shards = shards_of(place, &transaction);
     let held = hold(place, shards.iter()).await;
-    if is_changed(held.place).await {
+    if transaction.writes && !held.has_room {
+        encode::error(out, &format!("EXECABORT Transaction discarded because of: {}", Fault::NotWritten.text()));
+    } else if is_changed(held.place).await {
         encode::null_array(out, place.resp3());
     } else {
         encode::array(out, transaction.command_count as usize);

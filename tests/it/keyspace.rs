@@ -123,3 +123,53 @@ fn renames_move_value_and_expiry_between_shards() {
     conn.expect(&format!("TTL {}", names[3]), int(-1));
     conn.expect(&format!("GET {}", names[3]), bulk("7"));
 }
+
+#[test]
+fn a_counter_may_expire_at_any_moment_of_a_rename() {
+    for shard_count in [1, 2] {
+        let server = Server::start(shard_count);
+        let mut conn = server.connect();
+        let names = crate::support::spread_keys("name:", 2);
+        let no_such_key = crate::support::error("ERR no such key");
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let mut expired_count = 0;
+        while expired_count < 100 && Instant::now() < deadline {
+            let mut at = 0;
+            conn.expect(&format!("SET {} 7 PX 5", names[at]), ok());
+            loop {
+                let to = 1 - at;
+                let moved = match expired_count % 3 {
+                    0 => conn.ask(&format!("RENAME {} {}", names[at], names[to])) == ok(),
+                    1 => match conn.ask(&format!("RENAMENX {} {}", names[at], names[to])) {
+                        Reply::Error(text) => {
+                            assert_eq!(text, b"ERR no such key");
+                            false
+                        }
+                        moved => moved == int(1),
+                    },
+                    _ => {
+                        let transaction = [
+                            wire(["MULTI"]),
+                            wire(["RENAME", &names[at], &names[to]]),
+                            wire(["INCR", "whole"]),
+                            wire(["EXEC"]),
+                        ];
+                        let replies = conn.exchange(&transaction.concat(), 4);
+                        let executed = replies[3].elements();
+                        assert!(executed[0] == ok() || executed[0] == no_such_key, "{replies:?}");
+                        assert!(matches!(executed[1], Reply::Int(_)), "{replies:?}");
+                        executed[0] == ok()
+                    }
+                };
+                if !moved {
+                    break;
+                }
+                at = to;
+            }
+            expired_count += 1;
+            conn.expect(&format!("GET {}", names[0]), Reply::NullBulk);
+            conn.expect(&format!("GET {}", names[1]), Reply::NullBulk);
+        }
+        assert!(expired_count > 10, "they expire within milliseconds");
+    }
+}

@@ -61,7 +61,7 @@ fn what_cannot_be_shown_is_said_with_a_remedy() {
     for (args, said) in [
         (
             &["--once"][..],
-            "NOAUTH Authentication required.. Give the server's password with --password, or in REDISCLI_AUTH\n",
+            "NOAUTH Authentication required. Give the server's password with --password, or in REDISCLI_AUTH\n",
         ),
         (&["--once", "--password", "wrong"], "Give the server's password with --password, or in REDISCLI_AUTH\n"),
         (&[], "standard output is no terminal. Run it in a terminal, or use --once\n"),

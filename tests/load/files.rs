@@ -61,7 +61,7 @@ fn each_repetition_and_each_server_has_its_files() {
 #[test]
 fn a_file_that_cannot_be_written_is_said_before_the_run() {
     let finished = tallyring(&["bench", "--port", "1", "--json", "/nonexistent/out.json"]);
-    assert_eq!(finished.status.code(), Some(1));
+    assert_eq!(finished.status.code(), Some(2));
     assert!(finished.stderr.contains("cannot write /nonexistent/out.json"), "{}", finished.stderr);
 }
 
@@ -114,16 +114,16 @@ fn a_disk_that_is_full_is_said() {
     };
     for kind in ["--json", "--html", "--csv", "--hgrm", "--hlog"] {
         let finished = run(kind, "/dev/full");
-        assert_eq!(finished.status.code(), Some(1), "{kind}: {}", finished.stderr);
+        assert_eq!(finished.status.code(), Some(2), "{kind}: {}", finished.stderr);
         assert!(finished.stderr.contains("cannot write /dev/full"), "{kind}: {}", finished.stderr);
     }
     assert_made(&run("--hlog", &kept));
     let merged = tallyring(&["bench", "merge", &kept, "--hlog", "/dev/full"]);
-    assert_eq!(merged.status.code(), Some(1), "{}", merged.stderr);
+    assert_eq!(merged.status.code(), Some(2), "{}", merged.stderr);
     let full = || Stdio::from(fs::File::create("/dev/full").unwrap());
     let output = Command::new(binary()).args(["bench", "merge", &kept]).stdout(full()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("cannot write to standard output"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("cannot write to standard output"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use tallyring::client::{Client, ReplyMode};
 use tallyring::command::{Spans, Task};
-use tallyring::limits::{CLIENT_NAME_BYTES_MAX, FIXED_BUFFER_BYTES, QUEUE_BYTES_MAX};
+use tallyring::limits::{CLIENT_NAME_BYTES_MAX, FIXED_BUFFER_BYTES, LIBRARY_NAME_BYTES_MAX, QUEUE_BYTES_MAX};
 use tallyring::resp::encode;
 use tallyring::session::{Status, Window};
 
@@ -171,8 +171,8 @@ fn step(connection: &mut Connection, setting: &Setting, room_bytes: usize, pause
     assert!(queued_bytes <= QUEUE_BYTES_MAX);
     let room_bytes = connection.queue_room_bytes.get();
     assert_eq!(room_bytes + queued_bytes, setting.queue_room_bytes, "what is queued is accounted for");
-    let names = [&client.name, &client.lib_name, &client.lib_version];
-    assert!(names.into_iter().all(|name| name.len() <= CLIENT_NAME_BYTES_MAX));
+    assert!(client.name.len() <= CLIENT_NAME_BYTES_MAX);
+    assert!([&client.lib_name, &client.lib_version].into_iter().all(|name| name.len() <= LIBRARY_NAME_BYTES_MAX));
     result.expect("a step has a status")
 }
 

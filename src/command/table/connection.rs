@@ -3,7 +3,7 @@
 use super::super::Run;
 use super::super::docs::{Arg, ArgKind, Group};
 use super::super::spec::{Categories, Flags, Spec, category, flag::*};
-use super::super::{clients, connection};
+use super::super::{clients, connection, server};
 use super::rows::*;
 
 const CONNECTION: Categories = Categories(category::CONNECTION);
@@ -126,6 +126,21 @@ pub const SPECS: &[Spec] = &[
             ONE,
             "Choose the database: 0, as there is one.",
             &[Arg::new("index", ArgKind::Integer)],
+        ),
+        ..BARE
+    },
+    Spec {
+        name: "wait",
+        arity: 3,
+        flags: Flags(NOSCRIPT),
+        run: Run::Reply(server::wait),
+        tips: &[TIP_ALL_SHARDS, TIP_LEAST],
+        docs: docs(
+            "3.0.0",
+            Group::Generic,
+            ONE,
+            "Return how many replicas have this connection's writes: 0 at once, as there are none.",
+            &[Arg::new("numreplicas", ArgKind::Integer), Arg::new("timeout", ArgKind::Integer)],
         ),
         ..BARE
     },
@@ -304,6 +319,34 @@ const CLIENT: &[Spec] = &[
             &[],
         ),
         ..ADMINISTRATION
+    },
+    Spec {
+        name: "client|unblock",
+        arity: -3,
+        run: Run::Reply(clients::unblock),
+        docs: docs(
+            "5.0.0",
+            Group::Connection,
+            ONE,
+            "Return 0: no command waits for a key here.",
+            &[
+                CLIENT_ID,
+                Arg::one_of("unblock-type", &[Arg::word("timeout", "TIMEOUT"), Arg::word("error", "ERROR")]).optional(),
+            ],
+        ),
+        ..ADMINISTRATION
+    },
+    Spec {
+        name: "client|trackinginfo",
+        run: Run::Reply(clients::tracking_info),
+        docs: docs("6.2.0", Group::Connection, ONE, "Return that this connection's keys are not tracked.", &[]),
+        ..OWN
+    },
+    Spec {
+        name: "client|getredir",
+        run: Run::Reply(clients::getredir),
+        docs: docs("6.0.0", Group::Connection, ONE, "Return -1: no keys are tracked for another connection.", &[]),
+        ..OWN
     },
     Spec {
         name: "client|help",

@@ -239,6 +239,27 @@ pub const SPECS: &[Spec] = &[
         ..CHANGE
     },
     Spec {
+        name: "copy",
+        arity: -3,
+        flags: Flags(WRITE | DENYOOM),
+        keys: Keys::TWO,
+        access: COPIES,
+        run: Run::Task(keys::copy),
+        docs: docs(
+            "6.2.0",
+            Group::Generic,
+            ONE,
+            "Give another key the same value and expiry; 0 without a counter, or if that key has one and it is not to be replaced.",
+            &[
+                Arg::new("source", ArgKind::Key(0)),
+                Arg::new("destination", ArgKind::Key(1)),
+                Arg::new("destination-db", ArgKind::Integer).after("DB").optional(),
+                Arg::word("replace", "REPLACE").optional(),
+            ],
+        ),
+        ..CHANGE
+    },
+    Spec {
         name: "randomkey",
         arity: 1,
         run: Run::Task(keys::randomkey),

@@ -59,6 +59,8 @@ pub const TIP_MULTI_SHARD: &str = "request_policy:multi_shard";
 pub const TIP_ALL_SUCCEED: &str = "response_policy:all_succeeded";
 /// For proxies: add the replies.
 pub const TIP_SUM: &str = "response_policy:agg_sum";
+/// For proxies: the least of the replies counts.
+pub const TIP_LEAST: &str = "response_policy:agg_min";
 /// For proxies: merging the replies takes knowledge of the command.
 pub const TIP_SPECIAL: &str = "response_policy:special";
 
@@ -82,6 +84,8 @@ pub const INSERTS: &[Access] = &[access(&["OW", "insert"])];
 pub const REMOVES: &[Access] = &[access(&["RM", "delete"])];
 /// Reads the value and removes it.
 pub const TAKES: &[Access] = &[access(&["RW", "access", "delete"])];
+/// `COPY`: reads the first, overwrites the second.
+pub const COPIES: &[Access] = &[access(&["RO", "access"]), access(&["OW", "update"])];
 /// `RENAME`: takes the first, overwrites the second.
 pub const MOVES_OVER: &[Access] = &[access(&["RW", "access", "delete"]), access(&["OW", "update"])];
 /// `RENAMENX`: takes the first, writes the second where nothing was.

@@ -155,6 +155,21 @@ pub const SPECS: &[Spec] = &[
         ..ADMINISTRATION
     },
     Spec {
+        name: "role",
+        arity: 1,
+        flags: Flags(NOSCRIPT | LOADING | STALE | FAST),
+        own_categories: Categories(category::ADMIN | category::DANGEROUS),
+        run: Run::Reply(server::role),
+        docs: docs(
+            "2.8.12",
+            Group::Server,
+            ONE,
+            "Return what the server is to others: a master without replicas.",
+            &[],
+        ),
+        ..EVER
+    },
+    Spec {
         name: "debug",
         arity: -2,
         run: Run::Task(server::debug),
@@ -238,6 +253,19 @@ const COMMAND: &[Spec] = &[
             Group::Server,
             "O(N), N being the number of arguments",
             "Return the keys in a command with its arguments.",
+            &[Arg::new("command", ArgKind::String), Arg::new("argument", ArgKind::String).multiple()],
+        ),
+        ..ABOUT_COMMANDS
+    },
+    Spec {
+        name: "command|getkeysandflags",
+        arity: -4,
+        run: Run::Task(introspection::getkeysandflags),
+        docs: docs(
+            "7.0.0",
+            Group::Server,
+            "O(N), N being the number of arguments",
+            "Return the keys in a command with its arguments, each with how it is used.",
             &[Arg::new("command", ArgKind::String), Arg::new("argument", ArgKind::String).multiple()],
         ),
         ..ABOUT_COMMANDS
@@ -367,6 +395,13 @@ const MEMORY: &[Spec] = &[
         run: Run::Task(server::memory_doctor),
         docs: docs("4.0.0", Group::Server, ONE, "Report what about memory deserves attention.", &[]),
         ..MEASURE
+    },
+    Spec {
+        name: "memory|purge",
+        run: Run::Reply(server::memory_purge),
+        tips: &[TIP_ALL_SHARDS, TIP_ALL_SUCCEED],
+        docs: docs("4.0.0", Group::Server, ONE, "Nothing: what is freed is given back to the system already.", &[]),
+        ..Spec { flags: Flags(0), ..EVER }
     },
     Spec {
         name: "memory|help",

@@ -165,12 +165,17 @@ fn client_names() {
     for name in ["a\u{7f}", "\u{e9}", "a\n"] {
         assert_eq!(say(client, &OPEN, &format!("client setname {name}")), bad);
     }
-    let long = "n".repeat(65);
+    let long = "n".repeat(256);
     assert_eq!(
         say(client, &OPEN, &format!("client setname {long}")),
-        "ERR Client names cannot be longer than 64 bytes."
+        "ERR Client names cannot be longer than 255 bytes."
     );
     assert_eq!(client.name, "worker-1", "a refused name changes nothing");
+    assert_eq!(say(client, &OPEN, &format!("client setname {}", &long[1..])), "+OK\r\n");
+    assert_eq!(
+        say(client, &OPEN, &format!("client setinfo lib-name {}", &long[..65])),
+        "ERR lib-name cannot be longer than 64 bytes."
+    );
     assert_eq!(say(client, &OPEN, "client setname "), "+OK\r\n");
     client.resp3 = true;
     assert_eq!(say(client, &OPEN, "client getname"), "_\r\n");

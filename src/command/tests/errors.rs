@@ -44,7 +44,7 @@ proptest! {
         if let Err(mistake) = Request::new(&arguments).resolve() {
             let text = text(&mistake);
             prop_assert!(text.len() <= 512);
-            prop_assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            prop_assert!(!text.chars().any(char::is_control));
         }
     }
 }

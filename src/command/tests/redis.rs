@@ -144,4 +144,12 @@ pub const EXPECTED: &[Expected] = &[
     Expected { name: "cluster|slots", arity: 2, flags: "stale", keys: (0, 0, 0), categories: "@slow", tips: "nondeterministic_output", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(N)" },
     Expected { name: "readonly", arity: 1, flags: "loading stale fast", keys: (0, 0, 0), categories: "@fast @connection", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
     Expected { name: "readwrite", arity: 1, flags: "loading stale fast", keys: (0, 0, 0), categories: "@fast @connection", tips: "", key_specs: "", since: "3.0.0", group: "cluster", complexity: "O(1)" },
+    Expected { name: "copy", arity: -3, flags: "write denyoom", keys: (1, 2, 1), categories: "@keyspace @write @slow", tips: "", key_specs: "RO access@1 0 1,OW update@2 0 1", since: "6.2.0", group: "generic", complexity: "" },
+    Expected { name: "role", arity: 1, flags: "noscript loading stale fast", keys: (0, 0, 0), categories: "@admin @fast @dangerous", tips: "", key_specs: "", since: "2.8.12", group: "server", complexity: "O(1)" },
+    Expected { name: "wait", arity: 3, flags: "noscript", keys: (0, 0, 0), categories: "@slow @connection", tips: "request_policy:all_shards response_policy:agg_min", key_specs: "", since: "3.0.0", group: "generic", complexity: "O(1)" },
+    Expected { name: "memory|purge", arity: 2, flags: "", keys: (0, 0, 0), categories: "@slow", tips: "request_policy:all_shards response_policy:all_succeeded", key_specs: "", since: "4.0.0", group: "server", complexity: "" },
+    Expected { name: "command|getkeysandflags", arity: -4, flags: "loading stale", keys: (0, 0, 0), categories: "@slow @connection", tips: "", key_specs: "", since: "7.0.0", group: "server", complexity: "O(N)" },
+    Expected { name: "client|unblock", arity: -3, flags: "admin noscript loading stale", keys: (0, 0, 0), categories: "@admin @slow @dangerous @connection", tips: "", key_specs: "", since: "5.0.0", group: "connection", complexity: "" },
+    Expected { name: "client|trackinginfo", arity: 2, flags: "noscript loading stale", keys: (0, 0, 0), categories: "@slow @connection", tips: "", key_specs: "", since: "6.2.0", group: "connection", complexity: "O(1)" },
+    Expected { name: "client|getredir", arity: 2, flags: "noscript loading stale", keys: (0, 0, 0), categories: "@slow @connection", tips: "", key_specs: "", since: "6.0.0", group: "connection", complexity: "O(1)" },
 ];

@@ -150,6 +150,7 @@ fn no_outcome_is_longer_than_its_limit() {
         Fault::CrossSlot,
         Fault::NoSuchKey,
         Fault::GetExExpiry,
+        Fault::NotWritten,
         Fault::NoFrequency,
         Fault::NoIdleTime,
     ];
@@ -158,7 +159,7 @@ fn no_outcome_is_longer_than_its_limit() {
         match fault {
             Fault::NotInteger | Fault::Overflow | Fault::DecrementOverflow | Fault::OutOfMemory | Fault::Syntax => {}
             Fault::KeyTooLong | Fault::ArgumentTooLong | Fault::RequestTooLong | Fault::TooManyArguments => {}
-            Fault::CrossSlot => {}
+            Fault::CrossSlot | Fault::NotWritten => {}
             Fault::NoSuchKey | Fault::GetExExpiry | Fault::NoFrequency | Fault::NoIdleTime => {}
         }
     }
@@ -171,7 +172,7 @@ fn no_outcome_is_longer_than_its_limit() {
             assert!(len <= OUTCOME_BYTES_MAX, "{reply:?}: {len} bytes");
             // What operations that count answer, and what tells at which of very many arguments a command stopped.
             if !matches!(reply, Outcome::Fault(_))
-                || [Fault::Overflow, Fault::OutOfMemory].map(Outcome::Fault).contains(&reply)
+                || [Fault::Overflow, Fault::OutOfMemory, Fault::NotWritten].map(Outcome::Fault).contains(&reply)
             {
                 assert!(len <= SHORT_OUTCOME_BYTES_MAX, "{reply:?}: {len} bytes");
             }

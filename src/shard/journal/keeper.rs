@@ -55,6 +55,8 @@ pub(super) struct Keeper<'a> {
     barred: bool,
     /// Commands that write are refused on account of this shard.
     failing: bool,
+    /// The tick that has just been, in Unix seconds.
+    tick_s: Option<u64>,
     /// A frame has not been written, and will not be.
     gave_up: bool,
 }
@@ -75,6 +77,7 @@ impl<'a> Keeper<'a> {
             automatic: Automatic::default(),
             barred: journals.is_unbegun(),
             failing: false,
+            tick_s: None,
             gave_up: false,
         }
     }
@@ -87,6 +90,7 @@ impl<'a> Keeper<'a> {
                 () = self.journals.wakes[self.shard.index].notified() => false,
                 () = tokio::time::sleep_until(next_tick) => true,
             };
+            self.tick_s = ticked.then(|| since_epoch().as_secs());
             if ticked {
                 next_tick = tokio::time::Instant::now() + until_tick();
                 self.check_ready();
@@ -94,7 +98,11 @@ impl<'a> Keeper<'a> {
             if self.policy() == AppendFsync::Always {
                 self.gather().await;
             }
-            let written = self.write_recorded().await;
+            let mut written = self.write_recorded().await;
+            if written && self.tick_s.is_some_and(|tick_s| tick_s != self.shard.cut_s()) {
+                // A transaction had ended the frame before for an earlier tick.
+                written = self.write_recorded().await;
+            }
             if self.shard.journal.leftover.borrow().is_some() {
                 return Some(self.end().await);
             }
@@ -130,6 +138,7 @@ impl<'a> Keeper<'a> {
         self.give_up_part().await;
         let recorder = self.shard.journal.leftover.take().expect("nothing more is recorded");
         let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
+        self.shard.journal.failing.set(false);
         if std::mem::take(&mut self.failing) {
             // Nothing is refused on account of a journal that there is not.
             self.journals.heal();
@@ -206,14 +215,21 @@ impl<'a> Keeper<'a> {
     /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
     pub(super) async fn write_recorded(&mut self) -> bool {
         self.shard.until_released().await;
+        // By a transaction, for the tick that this is, or one before.
+        let was_ended = self.with_recorder(|recorder| recorder.ended_sequence().is_some());
         let mut ended = false;
         let mut filled = loop {
             let taken = self.take_frame();
+            if let Some(tick_s) = self.tick_s.filter(|_| !was_ended && !ended) {
+                self.shard.journal.cut_s.set(tick_s);
+            }
             if matches!(taken, Taken::Nothing) {
                 return true;
             }
             if !std::mem::replace(&mut ended, true) {
-                self.shard.journal.lag.note_ended();
+                if !was_ended {
+                    self.shard.journal.lag.note_ended();
+                }
                 // The next one is being filled.
                 self.shard.journal.room.notify_waiters();
                 self.shard.grant_hold();
@@ -331,6 +347,10 @@ impl<'a> Keeper<'a> {
     }
 
     fn note_failure(&mut self, error: &io::Error) {
+        // Who waits for room need not.
+        self.shard.journal.failing.set(true);
+        self.shard.journal.room.notify_waiters();
+        self.shard.grant_hold();
         if !std::mem::replace(&mut self.failing, true) && self.journals.fail(error) {
             let path = self.journals.directory.path().display();
             match Displaced::is_in(error) {
@@ -347,6 +367,7 @@ impl<'a> Keeper<'a> {
     pub(super) fn note_success(&mut self) {
         if self.failing && !self.writer.is_lost() {
             self.failing = false;
+            self.shard.journal.failing.set(false);
             if !self.journals.heal() {
                 return;
             }
@@ -379,6 +400,9 @@ async fn timed<T>(shard: &Shard, work: impl Future<Output = T>) -> T {
 /// How long until the next tick, which all shards have at the same time: a transaction over several shards is then on the
 /// disk with all its parts within the same second.
 fn until_tick() -> Duration {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    INTERVAL - Duration::from_nanos(u64::from(since.subsec_nanos()))
+    INTERVAL - Duration::from_nanos(u64::from(since_epoch().subsec_nanos()))
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -233,8 +233,13 @@ impl Source {
                 (args, Match::Exact)
             }
             3 | 4 => {
-                let name = *self.random.pick(&["RENAME", "RENAMENX"]);
-                (vec![name.into(), self.key(), self.key()], Match::Exact)
+                let name = *self.random.pick(&["RENAME", "RENAMENX", "COPY", "COPY"]);
+                let mut args: Args = vec![name.into(), self.key(), self.key()];
+                if name == "COPY" {
+                    let options = *self.random.pick(&["", "REPLACE", "db 0", "DB 0 replace"]);
+                    args.extend(options.split(' ').filter(|option| !option.is_empty()).map(Vec::from));
+                }
+                (args, Match::Exact)
             }
             5 => (vec!["RANDOMKEY".into()], Match::Kind),
             6 | 7 => (vec!["KEYS".into(), self.pattern()], Match::Set),
@@ -304,7 +309,17 @@ impl Source {
             "COMMAND junk",
             "COMMAND GETKEYS MSET a 1 b 2",
             "COMMAND INFO nosuch",
+            "COMMAND GETKEYSANDFLAGS MSET a 1 b 2",
+            "COMMAND GETKEYSANDFLAGS RENAME a b",
+            "CLIENT TRACKINGINFO",
+            "CLIENT GETREDIR",
+            "CLIENT UNBLOCK 999999999",
+            "ROLE",
+            "WAIT 0 0",
+            "DEBUG SLEEP 0",
+            "MEMORY PURGE",
             "CONFIG GET nosuchparameter",
+            "CONFIG SET NoSuchParameter 1",
             "CONFIG RESETSTAT",
             "SCRIPT FLUSH",
             "FUNCTION FLUSH",

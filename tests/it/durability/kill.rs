@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -184,4 +184,64 @@ fn nothing_that_was_acknowledged_is_lost_under_always() {
 fn what_is_left_under_everysec_was_counted() {
     let directory = tempfile::tempdir().expect("a directory");
     kill_again_and_again(directory.path(), "everysec", cycle_count(200) / 10);
+}
+
+/// Count with transactions on these keys until the server is gone: when each was acknowledged, by the first key's value.
+fn transact(mut conn: Conn, keys: &[String], at_once: usize) -> Vec<(Instant, i64)> {
+    let increments = keys.iter().flat_map(|key| wire(["INCR", key]));
+    let one: Vec<u8> = wire(["MULTI"]).into_iter().chain(increments).chain(wire(["EXEC"])).collect();
+    let many = one.repeat(at_once);
+    let mut acknowledged = Vec::new();
+    while conn.try_send(&many).is_ok() {
+        for _ in 0..at_once {
+            for _ in 0..1 + keys.len() {
+                if conn.try_read().is_err() {
+                    return acknowledged;
+                }
+            }
+            let Ok(reply) = conn.try_read() else { return acknowledged };
+            acknowledged.push((Instant::now(), reply.elements()[0].as_int()));
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn transactions_over_shards_lose_no_more_than_a_second_either() {
+    // The second, and what the test's own machine takes to sync and to deliver replies.
+    const LOSS_MAX: Duration = Duration::from_millis(1_900);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = serve_in(directory.path(), 2, &["--appendfsync", "everysec"]);
+    let names = spread_keys("name:", 2);
+    let key = |shard: usize, client: usize, number: usize| format!("{{{}}}:{client}:{number}", names[shard]);
+    // Some keep the second shard busy, some change both.
+    let clients: Vec<Vec<String>> = (0..7)
+        .map(|client| match client < 4 {
+            true => (0..8).map(|number| key(1, client, number)).collect(),
+            false => vec![key(1, client, 0), key(0, client, 0)],
+        })
+        .collect();
+    let counting: Vec<_> = clients
+        .iter()
+        .cloned()
+        .map(|keys| {
+            let conn = server.connect();
+            thread::spawn(move || transact(conn, &keys, if keys.len() > 2 { 20 } else { 1 }))
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(6_200));
+    let killed = Instant::now();
+    server.signal(Signal::KILL);
+    server.wait();
+    let acknowledged: Vec<_> = counting.into_iter().map(|thread| thread.join().expect("it counts")).collect();
+    let server = serve_in(directory.path(), 2, &["--appendfsync", "everysec"]);
+    let mut conn = server.connect();
+    for (keys, acknowledged) in clients.iter().zip(acknowledged) {
+        let found = conn.ask(&format!("GET {}", keys[0]));
+        let found = if found.is_null() { 0 } else { found.text().parse().expect("a counter") };
+        let lost = acknowledged.iter().find(|(_, value)| *value > found);
+        let age = lost.map_or(Duration::ZERO, |(when, _)| killed.saturating_duration_since(*when));
+        println!("{} acknowledged, {found} found, the oldest loss {age:?} old", acknowledged.len());
+        assert!(age <= LOSS_MAX, "what was acknowledged {age:?} before the kill is lost");
+    }
 }
