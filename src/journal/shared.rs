@@ -80,6 +80,8 @@ pub struct Journals {
     /// How many were completed.
     save_count: AtomicU64,
     last_save_failed: AtomicBool,
+    /// The last manifest is in force, or the one before it.
+    perhaps_in_force: AtomicBool,
     closing: AtomicBool,
     /// By shard: how its journal has ended, if it has.
     closed: Mutex<Vec<Option<Closed>>>,
@@ -178,6 +180,7 @@ impl Journals {
             last_save_duration_s: AtomicI64::new(-1),
             save_count: AtomicU64::new(0),
             last_save_failed: AtomicBool::new(false),
+            perhaps_in_force: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             closed: Mutex::new(vec![None; shard_count]),
             has_closed: Notify::new(),

@@ -67,7 +67,7 @@ async fn begin(place: Place<'_>, journals: &Journals, switch: &Switch<'_>) -> Re
         return Ok(());
     }
     let _ = end(place, switch).await;
-    info!("the journal is off again: {} has what it had before", journals.directory.path().display());
+    info!("the journal is off again");
     Err("the snapshot that it begins with has failed: the log says why".to_owned())
 }
 

@@ -187,7 +187,13 @@ impl Journals {
         let snapshot = Some(Snapshot { number, shard_count: self.shard_count() });
         let mark = self.run();
         let run = Run { number: mark.number, id: mark.id, from: from.clone(), to: None };
-        commit_manifest(&self.directory, &Manifest { snapshot, runs: vec![run] }).await?;
+        // No more than two manifests may be in force, and what they name be kept.
+        if self.perhaps_in_force.load(Ordering::Relaxed) {
+            self.directory.sync_names().await.map_err(NotCommitted::Old)?;
+        }
+        let done = commit_manifest(&self.directory, &Manifest { snapshot, runs: vec![run] }).await;
+        self.perhaps_in_force.store(matches!(done, Err(NotCommitted::Perhaps(_))), Ordering::Relaxed);
+        done?;
         // The run has begun with it.
         self.end_waiting();
         let superseded = |name: &String| match (parse_segment_name(name), parse_snapshot_name(name)) {

@@ -55,8 +55,8 @@ pub(super) struct Keeper<'a> {
     barred: bool,
     /// Commands that write are refused on account of this shard.
     failing: bool,
-    /// The tick that has just been, in Unix seconds.
-    tick_s: Option<u64>,
+    /// A tick has been, and the frame that is being filled is to end for it.
+    is_tick: bool,
     /// A frame has not been written, and will not be.
     gave_up: bool,
 }
@@ -77,7 +77,7 @@ impl<'a> Keeper<'a> {
             automatic: Automatic::default(),
             barred: journals.is_unbegun(),
             failing: false,
-            tick_s: None,
+            is_tick: false,
             gave_up: false,
         }
     }
@@ -90,7 +90,6 @@ impl<'a> Keeper<'a> {
                 () = self.journals.wakes[self.shard.index].notified() => false,
                 () = tokio::time::sleep_until(next_tick) => true,
             };
-            self.tick_s = ticked.then(|| since_epoch().as_secs());
             if ticked {
                 next_tick = tokio::time::Instant::now() + until_tick();
                 self.check_ready();
@@ -98,11 +97,14 @@ impl<'a> Keeper<'a> {
             if self.policy() == AppendFsync::Always {
                 self.gather().await;
             }
-            let mut written = self.write_recorded().await;
-            if written && self.tick_s.is_some_and(|tick_s| tick_s != self.shard.cut_s()) {
-                // A transaction had ended the frame before for an earlier tick.
-                written = self.write_recorded().await;
-            }
+            let written = match ticked && self.is_cut() {
+                true => self.write_ended().await,
+                false => {
+                    self.is_tick = ticked;
+                    self.write_recorded().await
+                }
+            };
+            self.is_tick = false;
             if self.shard.journal.leftover.borrow().is_some() {
                 return Some(self.end().await);
             }
@@ -212,16 +214,47 @@ impl<'a> Keeper<'a> {
         self.with_recorder(|recorder| recorder.change_count())
     }
 
-    /// Write what has been recorded, if anything has. False only when the journals end before that has succeeded.
+    /// Whether a transaction has ended this tick's frame already, since another shard's had. Under `always` a frame does not
+    /// wait for a tick.
+    fn is_cut(&self) -> bool {
+        self.policy() != AppendFsync::Always && self.shard.cut_s() == since_epoch().as_secs()
+    }
+
+    /// Write what has been recorded until now, if anything has. False only when the journals end before that has succeeded.
     pub(super) async fn write_recorded(&mut self) -> bool {
+        // Of a frame that a transaction has ended, and the one behind it.
+        let until = self.with_recorder(|recorder| recorder.last_sequence());
+        loop {
+            let before = self.writer.written();
+            if !self.write_ended_or_filling().await {
+                return false;
+            }
+            // Nothing was left to be written.
+            if self.writer.written() >= until || self.writer.written() == before {
+                return true;
+            }
+        }
+    }
+
+    /// Write the frame that a transaction has ended, if there was something in it.
+    async fn write_ended(&mut self) -> bool {
+        !self.was_ended() || self.write_ended_or_filling().await
+    }
+
+    fn was_ended(&self) -> bool {
+        self.with_recorder(|recorder| recorder.ended_sequence().is_some())
+    }
+
+    /// Write the frame that has ended; or end the one that is being filled, and write that.
+    async fn write_ended_or_filling(&mut self) -> bool {
         self.shard.until_released().await;
-        // By a transaction, for the tick that this is, or one before.
-        let was_ended = self.with_recorder(|recorder| recorder.ended_sequence().is_some());
+        let was_ended = self.was_ended();
         let mut ended = false;
         let mut filled = loop {
             let taken = self.take_frame();
-            if let Some(tick_s) = self.tick_s.filter(|_| !was_ended && !ended) {
-                self.shard.journal.cut_s.set(tick_s);
+            if self.is_tick && !was_ended {
+                self.is_tick = false;
+                self.shard.journal.cut_s.set(since_epoch().as_secs());
             }
             if matches!(taken, Taken::Nothing) {
                 return true;
