@@ -118,6 +118,8 @@ impl Batch {
     }
 
     /// The same while the journal has no room: what might change a counter is refused.
+    #[cold]
+    #[inline(never)]
     pub fn execute_reads(&mut self, counters: &mut Counters) {
         assert!(self.outcomes.is_empty());
         for entry in &self.entries {

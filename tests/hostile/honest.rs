@@ -89,10 +89,22 @@ pub fn count(address: SocketAddr, client_count: u32, meanwhile: impl FnOnce()) -
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let clients = scope.spawn(|| drive(address, client_count, &over));
-        meanwhile();
-        over.store(true, Ordering::Relaxed);
+        {
+            // Also where it panics: the scope waits for them.
+            let _ends = Ends(&over);
+            meanwhile();
+        }
         clients.join().expect("honest clients are served")
     })
+}
+
+/// Says that it is over when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn drive(address: SocketAddr, client_count: u32, over: &AtomicBool) -> Latencies {

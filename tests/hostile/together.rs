@@ -9,7 +9,7 @@ use rustix::thread::gettid;
 
 use crate::cores::Cores;
 use crate::outside::{MIB, Watch, alone, raise_descriptor_limit};
-use crate::support::Server;
+use crate::support::{Server, ok};
 use crate::{announce, honest, idle, long, resets, slow, unread};
 
 /// Honest clients.
@@ -27,9 +27,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// The parked store.
 const STORE_MIB: u64 = 8;
 
-/// What the 99th percentile of honest clients may always be: three ticks of a kernel with 250 a second. A machine on which
-/// other work runs does no better, with or without hostile clients.
-const TICKS: Duration = Duration::from_millis(12);
+/// What the 99th percentile of honest clients may always be: five ticks of a kernel with 250 a second. A machine that is
+/// slow, or on which other work runs, does no better: tests are built with few optimizations.
+const TICKS: Duration = Duration::from_millis(20);
 
 /// A virtual machine's host takes its cores away now and then, for tens of milliseconds: the best of so many tries counts.
 const TRY_COUNT_MAX: usize = 3;
@@ -95,7 +95,6 @@ fn together(threads: usize) {
         cores.be_clients();
     }
     let watch = Watch::begin_every(SAMPLE_INTERVAL, server.id());
-    long::prepare(&mut server.connect());
     let before = honest::count(server.address(), HONEST_COUNT, || thread::sleep(BEFORE));
     println!("{threads} shards, honest clients alone: {before}");
     // What the kernel and the clients' cores take from honest clients while hostile ones are at work shows when those
@@ -107,6 +106,10 @@ fn together(threads: usize) {
     println!("{threads} shards, hostile ones at another server: {beside}");
     let (before, beside, mut with) = (before.at(990), beside.at(990), Duration::MAX);
     for _ in 0..TRY_COUNT_MAX {
+        // What the long requests are answered is known beforehand.
+        let mut conn = server.connect();
+        conn.expect("FLUSHALL", ok());
+        long::prepare(&mut conn);
         let among = honest::count(server.address(), HONEST_COUNT, || all_at_once(server.address()));
         println!("{threads} shards, among hostile ones: {among}");
         with = with.min(among.at(990));
