@@ -225,6 +225,11 @@ mod tests {
         assert_eq!(run.command_line.join(" "), format!("bench --auth {HIDDEN}"));
         let (user, password) = run.target.auth.unwrap();
         assert_eq!((user.as_deref(), &*password), (Some("me"), "secret"));
+        // What looks like it elsewhere is none.
+        for auth in ["-a 1", "--auth 1", "--auth=1", "-a1"] {
+            let shown = resolve(&format!("--port 4711 {auth} --keys 10")).unwrap().command_line.join(" ");
+            assert_eq!(shown, format!("bench --port 4711 {} --keys 10", auth.replace('1', HIDDEN)));
+        }
     }
 
     #[test]

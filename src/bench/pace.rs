@@ -1,6 +1,7 @@
 //! The time of a load thread, and sleeping until a moment: exact where tokio's timers have a millisecond.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 use io_uring::{cqueue, opcode, types};
 use rustix::time::{ClockId, clock_gettime};
@@ -19,9 +20,12 @@ pub fn thread_cpu_ns() -> u64 {
     ns(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// Time for which this thread would have run but was kept from it by others, in nanoseconds (proc_pid_schedstat(5)).
+/// Time for which this thread would have run but was kept from it by others, in nanoseconds (proc_pid_schedstat(5)); 0 where
+/// the kernel does not tell. A file is opened for it: not for every turn.
 pub fn thread_kept_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut text = [0; 64];
+    let read = File::open("/proc/thread-self/schedstat").and_then(|mut file| file.read(&mut text));
+    let text = read.ok().and_then(|count| std::str::from_utf8(&text[..count]).ok()).unwrap_or_default();
     text.split(' ').nth(1).and_then(|kept_ns| kept_ns.parse().ok()).unwrap_or(0)
 }
 

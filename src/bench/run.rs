@@ -15,7 +15,7 @@ use super::judge::Tolerance;
 use super::mix::Mix;
 use super::nodes::{self, Node};
 use super::result::{Load, RunResult, Server, Verification, Workload};
-use super::target::{Target, TargetError};
+use super::target::{self, Target, TargetError};
 use super::template::KeyNames;
 use super::trace::Trace;
 use super::verify;
@@ -96,7 +96,7 @@ pub enum BenchError {
         error: io::Error,
     },
     /// The counters cannot be read for the verification.
-    #[error("the counters cannot be read: {problem}. {}", counters_remedy(problem))]
+    #[error("the counters cannot be read: {}", counters_problem(problem))]
     Counters {
         /// Why.
         problem: String,
@@ -127,13 +127,13 @@ pub enum BenchError {
     Interrupted,
 }
 
-/// What to do where the counters cannot be read.
-fn counters_remedy(problem: &str) -> &'static str {
-    if problem.contains("MOVED ") {
-        "It is a node of a cluster: use --cluster"
-    } else {
-        "Choose other keys (--command), or run with --verify no"
-    }
+/// Why the counters cannot be read, and what to do about it.
+fn counters_problem(problem: &str) -> String {
+    let remedy = match target::remedy(problem) {
+        "" => ". Choose other keys (--command), or run with --verify no",
+        remedy => remedy,
+    };
+    format!("{problem}{remedy}")
 }
 
 impl BenchError {

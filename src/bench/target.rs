@@ -168,8 +168,8 @@ pub enum TargetError {
     },
 }
 
-/// What to do about an error reply.
-fn remedy(reply: &str) -> &'static str {
+/// What to do about an error reply, if that is known.
+pub fn remedy(reply: &str) -> &'static str {
     match reply.split(' ').next().unwrap_or_default() {
         "NOAUTH" => ". Give the password with --auth",
         "WRONGPASS" => ". Give another one with --auth",

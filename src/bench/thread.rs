@@ -327,7 +327,7 @@ impl Thread {
     /// a server that answers nothing does not keep the run from ending.
     async fn tick(self: Rc<Self>, stop: Arc<AtomicBool>) {
         let mut cpu_at_start_ns = None;
-        let mut counted = false;
+        let (mut counted, mut kept_due_ns) = (false, 0);
         loop {
             let now_ns = now_ns();
             let span = self.span.get();
@@ -343,8 +343,11 @@ impl Thread {
             if let Some((cpu_ns, kept_ns)) = cpu_at_start_ns.filter(|_| !counted) {
                 let mut report = self.report.borrow_mut();
                 report.cpu_ns = thread_cpu_ns() - cpu_ns;
-                report.kept_ns = thread_kept_ns().saturating_sub(kept_ns);
                 counted = now_ns >= span.end_ns;
+                if counted || now_ns >= kept_due_ns {
+                    report.kept_ns = thread_kept_ns().saturating_sub(kept_ns);
+                    kept_due_ns = now_ns + SECOND_NS;
+                }
             }
             if self.is_grace_over(now_ns) {
                 self.close();

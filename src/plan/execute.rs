@@ -406,3 +406,21 @@ impl<'a> Planning<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_earlier_plan_s_own_files_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["trial-01-climb.hlog", "plan.json", "report.html", "mine.hlog", "trial-notes.txt"] {
+            fs::write(directory.path().join(name), "x").unwrap();
+        }
+        remove_earlier(directory.path()).unwrap();
+        let left = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["mine.hlog", "trial-notes.txt"]);
+    }
+}
