@@ -38,7 +38,7 @@ pub(super) struct Journal {
     expected: Expected,
     /// There is room in the frame again, or it is known that there will be none.
     room: Notify,
-    /// It cannot be written.
+    /// It cannot be written: commands that write are refused on account of this shard.
     failing: Cell<bool>,
     /// The shard's part of a snapshot is written, and how that went.
     scanned: Cell<Option<io::Result<u64>>>,

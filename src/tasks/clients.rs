@@ -89,3 +89,16 @@ pub(super) async fn slowlog(place: Place<'_>, count: i64, out: &mut Vec<u8>) {
         encode::bulk(out, entry.client_name.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_listed_in_the_order_in_which_they_came() {
+        let lines = |ids: &[u64]| ids.iter().map(|id| format!("id={id} addr=x\n")).collect::<String>();
+        assert_eq!(by_id(lines(&[9, 10, 2, 100])), lines(&[2, 9, 10, 100]));
+        assert_eq!(by_id(lines(&[1, 2])), lines(&[1, 2]));
+        assert_eq!(by_id(String::new()), "");
+    }
+}

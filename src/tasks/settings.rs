@@ -182,20 +182,20 @@ fn all(shared: &Shared, live: &Live) -> BTreeMap<&'static str, String> {
     let metrics_bind: Vec<String> = config.metrics_bind.iter().map(ToString::to_string).collect();
     let unixsocket = config.unixsocket.as_ref().map(|path| path.display().to_string());
     let pinned: Option<Vec<usize>> = config.pin.iter().copied().collect();
-    let yes_or_no = |yes: bool| String::from(if yes { "yes" } else { "no" });
+    let told = |yes: bool| String::from(if yes { "yes" } else { "no" });
     BTreeMap::from([
         ("appendfsync", live.appendfsync.name().into()),
-        ("appendonly", yes_or_no(shared.journals.as_ref().is_some_and(Journals::is_on))),
+        ("appendonly", told(shared.journals.as_ref().is_some_and(Journals::is_on))),
         ("auth-timeout", live.auth_timeout_s.to_string()),
         ("auto-aof-rewrite-min-size", live.auto_aof_rewrite_min_bytes.to_string()),
         ("auto-aof-rewrite-percentage", live.auto_aof_rewrite_percentage.to_string()),
         ("bind", bind.join(" ")),
         ("buffers", config.fixed_buffer_count.to_string()),
         ("busy-poll", config.busy_poll.to_string()),
-        ("cluster-enabled", yes_or_no(config.cluster_enabled)),
+        ("cluster-enabled", told(config.cluster_enabled)),
         ("databases", "1".into()),
         ("dir", absolute(&config.dir)),
-        ("enable-debug-command", yes_or_no(config.enable_debug_command)),
+        ("enable-debug-command", told(config.enable_debug_command)),
         ("io-threads", config.threads.to_string()),
         ("latency-monitor-threshold", live.latency_monitor_threshold_ms.to_string()),
         ("latency-tracking", "yes".into()),

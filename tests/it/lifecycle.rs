@@ -435,3 +435,20 @@ fn too_little_locked_memory_is_refused_with_a_remedy() {
     assert!(finished.stderr.to_lowercase().contains("memlock"), "the limit is named: {}", finished.stderr);
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
 }
+
+#[test]
+fn a_changed_maxmemory_holds_on_all_shards_when_it_is_answered() {
+    let server = Server::start(2);
+    let mut conn = server.connect();
+    for round in 0..5 {
+        let names = crate::support::spread_keys(&format!("new:{round}:"), 2);
+        conn.expect("CONFIG SET maxmemory 1", ok());
+        for name in &names {
+            conn.expect_error(&format!("INCR {name}"), "OOM command not allowed when used memory > 'maxmemory'.");
+        }
+        conn.expect("CONFIG SET maxmemory 0", ok());
+        for name in &names {
+            conn.expect(&format!("INCR {name}"), int(1));
+        }
+    }
+}

@@ -140,14 +140,9 @@ impl Journals {
                 }
             }
         };
-        let mut is_perhaps_in_force = false;
         let outcome = match outcome {
-            Ok((from, bytes)) => {
-                let done = self.commit(number, from).await;
-                is_perhaps_in_force = matches!(done, Err(NotCommitted::Perhaps(_)));
-                done.map(|()| bytes).map_err(|error| error.to_string())
-            }
-            Err(failure) => Err(failure),
+            Ok((from, bytes)) => self.commit(number, from).await.map(|()| bytes),
+            Err(failure) => Err(NotCommitted::Old(io::Error::other(failure))),
         };
         let is_given_up = self.is_closing() || !self.is_on();
         match &outcome {
@@ -167,7 +162,7 @@ impl Journals {
                 } else {
                     tracing::warn!("snapshot {number} has failed: {failure}. The journal goes on without it");
                 }
-                if !is_perhaps_in_force {
+                if let NotCommitted::Old(_) = failure {
                     discard(&self.directory, number, self.shard_count()).await;
                 }
             }

@@ -53,8 +53,6 @@ pub(super) struct Keeper<'a> {
     pub(super) automatic: Automatic,
     /// Nothing may be written: the directory is another one, or the run could not begin.
     barred: bool,
-    /// Commands that write are refused on account of this shard.
-    failing: bool,
     /// A tick has been, and the frame that is being filled is to end for it.
     is_tick: bool,
     /// A frame has not been written, and will not be.
@@ -76,7 +74,6 @@ impl<'a> Keeper<'a> {
             saved: journals.saved(),
             automatic: Automatic::default(),
             barred: journals.is_unbegun(),
-            failing: false,
             is_tick: false,
             gave_up: false,
         }
@@ -126,7 +123,7 @@ impl<'a> Keeper<'a> {
             }
             self.follow_snapshots(ticked).await;
             if self.journals.is_closing() {
-                let is_whole = self.write_recorded().await && self.sync_written().await && !self.failing;
+                let is_whole = self.write_recorded().await && self.sync_written().await && !self.is_failing();
                 let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
                 self.journals.set_closed(self.shard.index, closed);
                 return None;
@@ -136,12 +133,11 @@ impl<'a> Keeper<'a> {
 
     /// The journals are switched off: write what is left. Answers the last frame that was recorded.
     async fn end(mut self) -> u64 {
-        let is_whole = !self.gave_up && self.write_recorded().await && self.sync_written().await && !self.failing;
+        let is_whole = !self.gave_up && self.write_recorded().await && self.sync_written().await && !self.is_failing();
         self.give_up_part().await;
         let recorder = self.shard.journal.leftover.take().expect("nothing more is recorded");
         let closed = if is_whole { Closed::Written(self.writer.written()) } else { Closed::GivenUp };
-        self.shard.journal.failing.set(false);
-        if std::mem::take(&mut self.failing) {
+        if self.shard.journal.failing.take() {
             // Nothing is refused on account of a journal that there is not.
             self.journals.heal();
         }
@@ -150,6 +146,10 @@ impl<'a> Keeper<'a> {
         self.journals.progress.set_synced(self.shard.index, last);
         self.journals.set_closed(self.shard.index, closed);
         last
+    }
+
+    fn is_failing(&self) -> bool {
+        self.shard.journal.failing.get()
     }
 
     fn policy(&self) -> AppendFsync {
@@ -380,11 +380,13 @@ impl<'a> Keeper<'a> {
     }
 
     fn note_failure(&mut self, error: &io::Error) {
+        if self.shard.journal.failing.replace(true) {
+            return;
+        }
         // Who waits for room need not.
-        self.shard.journal.failing.set(true);
         self.shard.journal.room.notify_waiters();
         self.shard.grant_hold();
-        if !std::mem::replace(&mut self.failing, true) && self.journals.fail(error) {
+        if self.journals.fail(error) {
             let path = self.journals.directory.path().display();
             match Displaced::is_in(error) {
                 true => error!(
@@ -398,8 +400,7 @@ impl<'a> Keeper<'a> {
     }
 
     pub(super) fn note_success(&mut self) {
-        if self.failing && !self.writer.is_lost() {
-            self.failing = false;
+        if self.is_failing() && !self.writer.is_lost() {
             self.shard.journal.failing.set(false);
             if !self.journals.heal() {
                 return;
