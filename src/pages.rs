@@ -9,6 +9,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::cli::Cli;
 use crate::startup::StartError;
@@ -32,11 +33,21 @@ pub fn print_completions(shell: Shell) -> Result<(), StartError> {
 /// # Errors
 /// It cannot be written to.
 pub fn write_manual(directory: &Path) -> Result<(), StartError> {
-    let command = Cli::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, directory).map_err(|error| StartError::Stopped {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    write_pages(command, directory).map_err(|error| StartError::Stopped {
         problem: format!("cannot write manual pages into {}: {error}", directory.display()),
         remedy: "Name a directory that is there and that this user may write",
     })
+}
+
+/// The page of a command, and those of its subcommands. Each says whose it is, and of which version.
+fn write_pages(command: clap::Command, directory: &Path) -> io::Result<()> {
+    for subcommand in command.get_subcommands() {
+        write_pages(subcommand.clone(), directory)?;
+    }
+    let source = concat!("tallyring ", env!("CARGO_PKG_VERSION"));
+    Man::new(command).source(source).generate_to(directory).map(|_| ())
 }
 
 /// The reference of all that can be configured: `docs/configuration.md`.
@@ -118,6 +129,8 @@ mod tests {
         assert_eq!(names, expected);
         let serve = fs::read_to_string(directory.path().join("tallyring-serve.1")).unwrap();
         assert!(serve.contains("\\-\\-maxmemory") && serve.starts_with(".ie"), "{serve}");
+        let source = concat!("\"tallyring ", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(serve.lines().any(|line| line.starts_with(".TH") && line.contains(source)), "{serve}");
         let error = write_manual(&directory.path().join("missing")).unwrap_err().to_string();
         assert!(error.contains("missing: No such file") && error.ends_with("may write"), "{error}");
     }

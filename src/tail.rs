@@ -44,7 +44,16 @@ pub fn run(tail: &Tail) -> Result<(), StartError> {
     let mut client = Client::connect(&tail.server, tail.password.as_deref(), "tallyring-tail").map_err(problem)?;
     let sample = tail.sample.to_string();
     let monitor: &[&str] = if tail.sample == 1 { &["MONITOR"] } else { &["MONITOR", "SAMPLE", &sample] };
-    client.ask(monitor).map_err(problem)?;
+    client.ask(monitor).map_err(|failure| match failure {
+        // Redis's words for arguments that it does not know.
+        Failure::Refused(text) if tail.sample > 1 && text.contains("wrong number of arguments") => {
+            StartError::Stopped {
+                problem: format!("{}: it cannot show every {}th command only", tail.server, tail.sample),
+                remedy: "Leave --sample out: that is Tallyring's alone",
+            }
+        }
+        failure => problem(failure),
+    })?;
     let ended = Arc::new(AtomicBool::new(false));
     let (ending, close) = (ended.clone(), client.closer().map_err(|error| problem(error.into()))?);
     let when_told = move || {

@@ -351,5 +351,8 @@ fn tail_says_what_keeps_it_from_printing() {
         });
         assert!(tailing.wait(PROCESS_LIMIT).success(), "{:?}", tailing.lines());
         assert!(tailing.lines()[0].ends_with("INCR views"), "{:?}", tailing.lines());
+        let refused = run(tail(&address, &["--sample", "10"]), b"", PROCESS_LIMIT);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(refused.stderr.contains("only. Leave --sample out: that is Tallyring's alone"), "{}", refused.stderr);
     }
 }

@@ -1,5 +1,6 @@
 //! The plots of a plan's page.
 
+use crate::bench::histogram::BEYOND_COUNT_MIN;
 use crate::bench::plot::{Axis, Kind, Series, figure};
 use crate::bench::units::{grouped, rate, time};
 use crate::config::ByteCount;
@@ -48,7 +49,8 @@ pub(super) fn rates(plan: &Plan) -> String {
     figure("What was tried", &x, &y, &series, |trial| format!("trial {trial}"), rate)
 }
 
-pub(super) fn latency_by_rate(plan: &Plan) -> String {
+/// The plot, and what there is to say where it has no point.
+pub(super) fn latency_by_rate(plan: &Plan) -> (String, Option<String>) {
     // The quantile of the first goal, if the table has it; else p99.
     let goal = &plan.goals[0];
     let (at, name) = match goal.quantile {
@@ -57,6 +59,9 @@ pub(super) fn latency_by_rate(plan: &Plan) -> String {
         _ => (1, "p99"),
     };
     let mut series = by_outcome(plan, |_, step| step.response_ns[at].map(|ns| (step.rate_per_s, ns as f64)));
+    let missing = series.is_empty().then(|| {
+        format!("No trial has a {name}, which takes {BEYOND_COUNT_MIN} replies beyond it: trials were too short for their rates.")
+    });
     let most = plan.steps.iter().map(|step| step.rate_per_s).fold(1.0, f64::max);
     let x = Axis::linear("offered requests a second", most, rate);
     let bound = (goal.bound_ns as f64, format!("{goal}"));
@@ -68,7 +73,7 @@ pub(super) fn latency_by_rate(plan: &Plan) -> String {
     });
     let (min, max) = bounds(&series);
     let y = Axis::log(&format!("response time, {name}"), min, max, |ns| time(ns as u64));
-    figure("Latency by rate", &x, &y, &series, rate, |ns| time(ns as u64))
+    (figure("Latency by rate", &x, &y, &series, rate, |ns| time(ns as u64)), missing)
 }
 
 pub(super) fn scaling_figure(scaling: &Scaling) -> String {
@@ -92,7 +97,9 @@ pub(super) fn scaling_figure(scaling: &Scaling) -> String {
     figure("Throughput by connections, without a goal", &x, &y, &series, |count| format!("{count} connections"), rate)
 }
 
-pub(super) fn memory_figure(points: &[(u64, u64)], counter_bytes: f64) -> String {
+/// The line is of what was added, whatever had been there before.
+pub(super) fn memory_figure(points: &[(u64, u64)]) -> String {
+    let counter_bytes = points.last().map_or(0.0, |(count, bytes)| *bytes as f64 / (*count).max(1) as f64);
     let points: Vec<(f64, f64)> = points.iter().map(|(count, bytes)| (*count as f64, *bytes as f64)).collect();
     let most = points.iter().map(|(count, _)| *count).fold(1.0, f64::max);
     let line = vec![(0.0, 0.0), (most, most * counter_bytes)];

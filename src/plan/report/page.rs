@@ -44,7 +44,9 @@ pub fn html(plan: &Plan) -> String {
     if !plan.steps.is_empty() {
         page.heading("The search");
         page.html(&rates(plan));
-        page.html(&latency_by_rate(plan));
+        let (plot, missing) = latency_by_rate(plan);
+        page.html(&plot);
+        missing.iter().for_each(|missing| page.paragraph(missing));
     }
     if let Some(confirmed) = plan.confirmed.as_ref().filter(|confirmed| !confirmed.response.is_empty()) {
         page.html(&percentile_curve(&[("response, all confirming runs", &confirmed.response)]));
@@ -55,7 +57,7 @@ pub fn html(plan: &Plan) -> String {
     }
     if let Some(memory) = &plan.memory {
         page.heading("Memory");
-        page.html(&memory_figure(&memory.points, memory.counter_bytes));
+        page.html(&memory_figure(&memory.points));
     }
     page.heading("What was found");
     page.facts(&[facts(plan), calibration(plan)].concat());

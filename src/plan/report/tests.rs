@@ -91,9 +91,17 @@ fn the_page_has_everything_and_names_nothing_outside_of_itself() {
     {
         assert!(text.contains(said), "{said}");
     }
+    assert!(text.contains("43.3 bytes each") && !text.contains("No trial has"), "{text}");
     let json = serde_json::to_string(&plan).unwrap();
     let back: Plan = serde_json::from_str(&json).unwrap();
     assert_eq!(html(&back), text);
+}
+
+#[test]
+fn a_plot_without_a_point_says_why() {
+    let mut plan = plan();
+    plan.steps.iter_mut().for_each(|step| step.response_ns[2] = None);
+    assert!(html(&plan).contains("No trial has a p99.9, which takes 400 replies beyond it"));
 }
 
 #[test]
