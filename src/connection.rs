@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::client::Client;
+use crate::command::Extent;
 use crate::readiness::Readiness;
 use crate::server::PauseKind;
 use crate::session::Session;
@@ -38,6 +39,8 @@ pub enum Waiting {
     Writable,
     /// The end of a pause; requests are parked.
     Pause(PauseKind),
+    /// Few enough others to gather replies of this extent; requests are parked.
+    Permit(Extent),
     /// Nothing of its client: a worker is at work.
     AtWork,
     /// A request, with a buffer in the kernel's hands.
@@ -52,7 +55,9 @@ pub struct Parked {
     /// Received and not consumed.
     pub input: Box<[u8]>,
     /// Encoded and not sent.
-    pub output: Vec<u8>,
+    pub output: Unsent,
+    /// Not for its client's sake: it waits for a pause to end, or for a permit.
+    is_held_up: bool,
     /// Since when, in the shard's nanoseconds.
     since_ns: u64,
 }
@@ -60,7 +65,35 @@ pub struct Parked {
 impl Parked {
     /// How many bytes are parked.
     pub fn bytes(&self) -> usize {
-        self.input.len() + self.output.capacity()
+        self.input.len() + self.output.bytes.capacity()
+    }
+}
+
+/// Replies that have not been sent: the bytes from `start` on. Those in front of it go when they are the greater part, so
+/// that a long reply is not copied for each bit that its client takes.
+#[derive(Debug, Default)]
+pub struct Unsent {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Unsent {
+    fn new(mut bytes: Vec<u8>, mut start: usize) -> Unsent {
+        if start > bytes.len() / 2 {
+            bytes = bytes[start..].to_vec();
+            start = 0;
+        }
+        Unsent { bytes, start }
+    }
+
+    /// How many bytes are to be sent.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether none are.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -103,7 +136,9 @@ pub struct Connection {
     receives_ahead: Cell<bool>,
     /// It holds one of the shard's `long_batches`.
     has_turn: Cell<bool>,
-    /// It holds a permit for a long reply.
+    /// It has waited for a permit for a reply of this extent, and holds it.
+    permit: Cell<Option<Extent>>,
+    /// It gathers or sends such a reply.
     gathers: Cell<bool>,
     ended: Cell<bool>,
     /// Its socket is known to `idle_sockets`.
@@ -137,6 +172,7 @@ impl Connection {
             sends_much: Cell::new(false),
             receives_ahead: Cell::new(false),
             has_turn: Cell::new(false),
+            permit: Cell::new(None),
             gathers: Cell::new(false),
             ended: Cell::new(false),
             known: Cell::new(false),
@@ -199,17 +235,16 @@ impl Connection {
     }
 
     /// Put bytes aside for as long as it waits.
-    fn park(&self, input: &[u8], output: Vec<u8>) {
-        let mut parked = Parked { input: input.into(), output, since_ns: 0 };
+    fn park(&self, mut parked: Parked) {
         let bytes = parked.bytes();
         if bytes > 0 {
             parked.since_ns = self.shard.clock.now().ns;
         }
-        let since_ns = parked.since_ns;
+        let (is_held_up, since_ns) = (parked.is_held_up, parked.since_ns);
         let before = self.parked.replace(parked);
         assert_eq!(before.bytes(), 0, "what was parked is taken before more is");
         if bytes > 0 {
-            self.shard.add_parked(bytes, since_ns, self.place.get());
+            self.shard.add_parked(bytes, is_held_up, since_ns, self.place.get());
         }
     }
 
@@ -217,7 +252,7 @@ impl Connection {
     fn unpark(&self) -> Parked {
         let parked = std::mem::take(&mut *self.parked.borrow_mut());
         if parked.bytes() > 0 {
-            self.shard.sub_parked(parked.bytes(), parked.since_ns, self.place.get());
+            self.shard.sub_parked(parked.bytes(), parked.is_held_up, parked.since_ns, self.place.get());
         }
         parked
     }
@@ -230,6 +265,10 @@ impl Connection {
                 Waiting::Readable => self.ready(Readiness::Readable).await,
                 Waiting::Writable => self.ready(Readiness::Writable).await,
                 Waiting::Pause(kind) => Box::pin(self.paused(kind)).await,
+                Waiting::Permit(extent) => {
+                    self.wait_for_permit(extent).await;
+                    Ok(())
+                }
                 waiting => unreachable!("a worker left its connection in {waiting:?}"),
             };
             if ready.is_err() {
@@ -253,6 +292,7 @@ impl Connection {
                 break;
             }
         }
+        self.give_back_permit();
         if !self.session.borrow().client.watched.is_empty() {
             Box::pin(tasks::forget_watches(&self)).await;
         }
@@ -270,6 +310,23 @@ impl Connection {
     fn give_back_turn(&self) {
         if self.has_turn.replace(false) {
             self.shard.long_batches.give_back(());
+        }
+    }
+
+    /// Until few enough others gather a reply of this extent. Meanwhile nothing is held that those may need.
+    async fn wait_for_permit(&self, extent: Extent) {
+        let permits = self.shard.permits(extent).expect("short replies take none");
+        if permits.try_lend().is_none() {
+            self.shard.recall_gathered();
+            permits.lend().await;
+        }
+        self.permit.set(Some(extent));
+    }
+
+    /// Another connection's reply may be gathered.
+    fn give_back_permit(&self) {
+        if let Some(permits) = self.permit.take().and_then(|extent| self.shard.permits(extent)) {
+            permits.give_back(());
         }
     }
 

@@ -19,6 +19,14 @@ pub fn matches_ignore_case(pattern: &[u8], text: &[u8]) -> bool {
     run::<true>(pattern, text)
 }
 
+/// How many bytes of `pattern` are looked at, at most, to match `text`: only behind a `*` is anything tried again.
+pub fn comparison_count_max(pattern: &[u8], text: &[u8]) -> usize {
+    match memchr::memchr(b'*', pattern) {
+        Some(star_at) => star_at + (pattern.len() - star_at) * text.len(),
+        None => pattern.len(),
+    }
+}
+
 fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
         return pattern.is_empty() || pattern == b"*";

@@ -62,6 +62,12 @@ impl<T> Pool<T> {
         if state.waiting.is_empty() { state.free.pop() } else { None }
     }
 
+    /// Whether there is one that nobody waits for.
+    pub fn has_free(&self) -> bool {
+        let state = self.state.borrow();
+        state.waiting.is_empty() && !state.free.is_empty()
+    }
+
     /// Whether somebody waits for one.
     pub fn is_awaited(&self) -> bool {
         !self.state.borrow().waiting.is_empty()

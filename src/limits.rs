@@ -111,6 +111,16 @@ pub const SMALL_QUEUE_BYTES_MAX: usize = 16 * 1_024;
 /// Bytes of keys that one step of a scan carries between shards.
 pub const SCAN_STEP_BYTES_MAX: usize = 64 * 1_024;
 
+/// Keys that one step of a scan visits: all others on the shard wait for that long.
+pub const SCAN_STEP_COUNT: u64 = 1_000;
+
+/// Comparisons of bytes with a pattern after which a step of a scan visits no further key: those of a thousand ordinary
+/// keys are fewer.
+pub const SCAN_STEP_COMPARISON_COUNT_MAX: usize = 256 * 1_024;
+
+/// Commands of one transaction whose replies may be long (KEYS, INFO, SCAN of many …). Nobody else is served meanwhile.
+pub const LONG_COUNT_OF_TRANSACTION_MAX: u32 = 32;
+
 /// Longest name of a client, in bytes: as long as the name of a host.
 pub const CLIENT_NAME_BYTES_MAX: usize = 255;
 

@@ -199,7 +199,12 @@ pub enum Ask {
     /// Follow the settings that have just been changed.
     FollowSettings,
     /// Lines of `CLIENT LIST`.
-    Clients(crate::command::ClientFilter),
+    Clients {
+        /// Which of them.
+        filter: crate::command::ClientFilter,
+        /// Where among the shard's places for clients to go on; 0 starts.
+        from: usize,
+    },
     /// End the clients that match.
     KillClients(crate::command::ClientFilter),
     /// Show the commands of the shard's own clients to this monitor.
@@ -255,7 +260,12 @@ pub enum Answer {
     /// Of which events something was forgotten.
     ResetSpikes([bool; Event::ALL.len()]),
     /// Text lines.
-    Text(String),
+    Clients {
+        /// Where to go on; `None` when that were all.
+        next: Option<usize>,
+        /// A line for each.
+        lines: String,
+    },
     /// Lines for a monitor.
     Monitored(Monitored),
     /// Entries of the slow log.

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::command::{Env, Spans};
+use crate::command::{Env, Extent, Spans};
 use crate::connection::Connection;
 use crate::counters::{Counters, Key, Seed};
 use crate::latency::Merged;
@@ -40,7 +40,7 @@ use crate::mesh::{self, Batch, Mesh};
 use crate::monitor::Monitors;
 use crate::readiness::IdleSockets;
 use crate::server::{Live, Shared};
-use crate::session::{Surroundings, Window};
+use crate::session::{Permits, Surroundings, Window};
 use crate::slot::{self, ShardMap};
 use crate::socket::Socket;
 use crate::stats::Stats;
@@ -261,8 +261,18 @@ impl Shard {
             now_ms,
             writes_paused: false,
             writes_refused: None,
+            permits: Permits::ALL,
             queue_room_bytes: &self.queue_room_bytes,
             direct: None,
+        }
+    }
+
+    /// What whoever gathers a reply of this extent holds one of; nothing for a short one.
+    pub fn permits(&self, extent: Extent) -> Option<&Pool<()>> {
+        match extent {
+            Extent::Short => None,
+            Extent::Medium => Some(&self.medium_replies),
+            Extent::Long => Some(&self.large_replies),
         }
     }
 

@@ -12,11 +12,10 @@ mod save;
 mod settings;
 mod transaction;
 
-use crate::client::Transaction;
-use crate::command::Task;
+use crate::command::{Extent, Task};
 use crate::connection::Connection;
 use crate::info;
-use crate::limits::{LARGE_REPLY_BYTES_MAX, MEDIUM_REPLY_BYTES_MAX, SMALL_QUEUE_BYTES_MAX};
+use crate::limits::{LARGE_REPLY_BYTES_MAX, MEDIUM_REPLY_BYTES_MAX};
 use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
 use crate::shard::Turn;
@@ -82,51 +81,25 @@ impl Place<'_> {
 
 /// Carry out a task and append its reply.
 ///
-/// The caller holds a permit of the shard for a reply of this [`extent`].
+/// The caller holds a permit of the shard for a reply of the task's [`Extent`].
 pub async fn run(connection: &Connection, task: Task, turn: &mut Turn, out: &mut Vec<u8>) {
     let place = Place { connection, waiter: turn.waiter, holder: false };
-    let extent = extent(connection, &task);
     match task {
         Task::Exec => transaction::exec(place, turn, out).await,
         task => run_plain(place, task, out).await,
-    }
-    if extent == Extent::Medium {
-        is_longer_than(MEDIUM_REPLY_BYTES_MAX, out, 0, "ask for less at a time");
-    }
-}
-
-/// How long a reply may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// It fits a fixed buffer, more or less.
-    Short,
-    /// It tells of the server: [`MEDIUM_REPLY_BYTES_MAX`].
-    Medium,
-    /// It tells of what clients have made, or goes through all of that: [`LARGE_REPLY_BYTES_MAX`].
-    Long,
-}
-
-/// How long the reply of a task may be.
-pub fn extent(connection: &Connection, task: &Task) -> Extent {
-    match task {
-        Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } | Task::SlowlogGet(_) => Extent::Long,
-        // Its reply is short, but it holds a turn for as long as it takes.
-        Task::Scan { count, .. } if *count > keys::SCAN_STEP_COUNT => Extent::Long,
-        Task::Info(_) | Task::MemoryStats | Task::MemoryDoctor | Task::LatencyHistogram(_) | Task::Reply(_) => {
-            Extent::Medium
-        }
-        Task::Exec => {
-            let session = connection.session.borrow();
-            // Whatever may be long takes all shards.
-            let is_long = |queued: &Transaction| queued.all_shards || queued.queue.len() > SMALL_QUEUE_BYTES_MAX;
-            if session.client.transaction.as_deref().is_some_and(is_long) { Extent::Long } else { Extent::Short }
-        }
-        _ => Extent::Short,
     }
 }
 
 /// Every task but `EXEC`, which runs the others.
 async fn run_plain(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
+    let (extent, start) = (task.extent(None), out.len());
+    answer(place, task, out).await;
+    if extent == Extent::Medium && out.len() - start > MEDIUM_REPLY_BYTES_MAX {
+        refuse_length(MEDIUM_REPLY_BYTES_MAX, out, start, "ask for less at a time");
+    }
+}
+
+async fn answer(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
     let shard = &place.connection.shard;
     match task {
         Task::Exec => unreachable!("a transaction is not queued in another"),
@@ -267,16 +240,17 @@ fn count_of(answer: &Answer) -> u64 {
     }
 }
 
-/// Whether the reply that is being gathered from `start` on has become too long; if so it is replaced by an error.
+/// Whether the reply that is being gathered from `start` on, or that of the transaction that it is part of, has become too
+/// long; if so it is replaced by an error.
 fn is_too_long(out: &mut Vec<u8>, start: usize, remedy: &str) -> bool {
-    is_longer_than(LARGE_REPLY_BYTES_MAX, out, start, remedy)
-}
-
-fn is_longer_than(bytes_max: usize, out: &mut Vec<u8>, start: usize, remedy: &str) -> bool {
-    let too_long = out.len() - start > bytes_max;
+    let too_long = out.len() > LARGE_REPLY_BYTES_MAX;
     if too_long {
-        out.truncate(start);
-        encode::error(out, &format!("ERR the reply would be longer than {bytes_max} bytes: {remedy}"));
+        refuse_length(LARGE_REPLY_BYTES_MAX, out, start, remedy);
     }
     too_long
+}
+
+fn refuse_length(bytes_max: usize, out: &mut Vec<u8>, start: usize, remedy: &str) {
+    out.truncate(start);
+    encode::error(out, &format!("ERR the reply would be longer than {bytes_max} bytes: {remedy}"));
 }

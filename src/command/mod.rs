@@ -29,7 +29,7 @@ pub use docs::reference_markdown;
 pub use plain::{Plain, PlainSpec, plain};
 pub use spec::{InTransaction, Keys, Spec, flag};
 pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, index_of, lookup, lookup_full, subcommand};
-pub use task::{Bytes, ClientFilter, ClusterView, Task};
+pub use task::{Bytes, ClientFilter, ClusterView, Extent, Task};
 
 use crate::client::Client;
 use crate::counters::{Cond, Deadline, Fault, Op, SetReply};

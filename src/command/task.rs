@@ -1,7 +1,9 @@
 //! What a command asks for that one session cannot do alone: it takes other shards, the configuration, the clock or
 //! the other clients. The connection carries it out, after everything before it in the pipeline has been answered.
 
+use crate::client::Transaction;
 use crate::latency::Event;
+use crate::limits::{SCAN_STEP_COUNT, SMALL_QUEUE_BYTES_MAX};
 
 /// Bytes of a key or a pattern, owned: a task outlives the buffer that it was parsed from.
 pub type Bytes = Box<[u8]>;
@@ -185,18 +187,63 @@ pub enum Task {
     },
 }
 
+/// How long a reply may be. Of those that are not short a shard gathers few at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// It fits a fixed buffer, more or less.
+    Short,
+    /// It tells of the server: [`MEDIUM_REPLY_BYTES_MAX`](crate::limits::MEDIUM_REPLY_BYTES_MAX).
+    Medium,
+    /// It tells of what clients have made, or goes through all of that:
+    /// [`LARGE_REPLY_BYTES_MAX`](crate::limits::LARGE_REPLY_BYTES_MAX).
+    Long,
+}
+
 impl Task {
-    /// Whether it changes nothing, however long its reply is.
-    pub fn is_read_only(&self) -> bool {
+    /// How long its reply may be, where `queued` is the transaction that `EXEC` would execute.
+    pub fn extent(&self, queued: Option<&Transaction>) -> Extent {
+        match self {
+            Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } | Task::SlowlogGet(_) => Extent::Long,
+            // Its reply is short, but it holds a turn for as long as it takes.
+            Task::Scan { count, .. } if *count > SCAN_STEP_COUNT => Extent::Long,
+            Task::Info(_) | Task::MemoryStats | Task::MemoryDoctor | Task::LatencyHistogram(_) | Task::Reply(_) => {
+                Extent::Medium
+            }
+            // Whatever may be long takes all shards.
+            Task::Exec => {
+                let is_long = |queued: &Transaction| queued.all_shards || queued.queue.len() > SMALL_QUEUE_BYTES_MAX;
+                if queued.is_some_and(is_long) { Extent::Long } else { Extent::Short }
+            }
+            _ => Extent::Short,
+        }
+    }
+
+    /// Whether it does something, instead of telling of something. Its reply is short.
+    pub fn acts(&self) -> bool {
         matches!(
             self,
-            Task::Reply(_)
-                | Task::Keys(_)
-                | Task::Scan { .. }
-                | Task::GetKeysInSlot { .. }
-                | Task::Info(_)
-                | Task::ClientList(_)
-                | Task::SlowlogGet(_)
+            Task::Flush
+                | Task::Rename { .. }
+                | Task::Copy { .. }
+                | Task::MsetNx(_)
+                | Task::Watch(_)
+                | Task::Unwatch
+                | Task::Exec
+                | Task::AbortExec(_)
+                | Task::Discard
+                | Task::Reset
+                | Task::Monitor { .. }
+                | Task::ClientKill { .. }
+                | Task::ClientPause { .. }
+                | Task::ClientUnpause
+                | Task::ConfigSet(_)
+                | Task::ConfigResetStat
+                | Task::SlowlogReset
+                | Task::LatencyReset(_)
+                | Task::Save
+                | Task::BeginSave { .. }
+                | Task::Shutdown { .. }
+                | Task::DebugSleep { .. }
         )
     }
 }

@@ -7,9 +7,10 @@ use std::io;
 
 use super::io::Io;
 use super::work::Rest;
-use super::{Connection, Waiting};
+use super::{Connection, Unsent, Waiting};
 use crate::monitor::{Consumed, TICK};
 use crate::readiness::Readiness;
+use crate::server::Live;
 use crate::session::{Status, Unfinished, Window};
 use crate::socket::Socket;
 use crate::tasks;
@@ -27,20 +28,20 @@ pub struct Before {
 }
 
 impl Connection {
-    /// What is to be remembered while the session parses `input[at..]`; nothing while nobody monitors.
+    /// What is to be remembered while the session parses `input[at..]`, with these settings; nothing while nobody monitors.
     #[inline]
-    pub fn before_parse(&self, input: &[u8], at: usize) -> Option<Box<Before>> {
-        self.shard.monitors.are_attached().then(|| self.remember(input, at))
+    pub fn before_parse(&self, input: &[u8], at: usize, live: &Live) -> Option<Box<Before>> {
+        self.shard.monitors.are_attached().then(|| self.remember(input, at, live))
     }
 
     #[cold]
-    fn remember(&self, input: &[u8], at: usize) -> Box<Before> {
+    fn remember(&self, input: &[u8], at: usize, live: &Live) -> Box<Before> {
         let session = self.session.borrow();
         let has_quotes = memchr::memchr2(b'"', b'\'', &input[at..]).is_some();
         Box::new(Before {
             at,
             unfinished: session.unfinished(),
-            is_stranger: session.client.is_stranger(self.shard.live().requirepass.is_some()),
+            is_stranger: session.client.is_stranger(live.requirepass.is_some()),
             is_monitor: session.client.monitor.is_some(),
             in_transaction: session.client.transaction.is_some(),
             quoted: has_quotes.then(|| input[at..].to_vec()),
@@ -115,7 +116,7 @@ impl Connection {
         }
         match !has_come && self.socket.has_input() {
             true => Ok(()),
-            false => Err(self.park_all(io, Vec::new(), Waiting::Readable)),
+            false => Err(self.park_all(io, Unsent::default(), Waiting::Readable)),
         }
     }
 }

@@ -5,13 +5,12 @@ use std::io;
 
 use super::io::{Io, allow};
 use super::work::Rest;
-use super::{Connection, Parked, Waiting};
+use super::{Connection, Parked, Unsent, Waiting};
 use crate::buffers::Purpose;
 use crate::client::ShardSet;
 use crate::clock::Moment;
 use crate::latency::Stage;
 use crate::limits::{FIXED_BUFFER_BYTES, LENT_COUNT_OF_FEW_MAX, SHORT_OUTPUT_BYTES};
-use crate::server::PauseKind;
 use crate::socket::{Buffer, CANCELED};
 
 impl Connection {
@@ -19,23 +18,25 @@ impl Connection {
     pub(super) async fn reply(&self, io: &mut Io, mut reply: Vec<u8>) -> Result<(), Rest> {
         let mut encoded_bytes = 0;
         while encoded_bytes < reply.len() {
-            encoded_bytes += self.append(io, &reply[encoded_bytes..]).await;
+            let appended_bytes = self.append(io, &reply[encoded_bytes..]).await;
+            encoded_bytes += appended_bytes;
             if encoded_bytes < reply.len() {
-                self.flush_before(io, &mut reply, &mut encoded_bytes).await?;
+                self.flush_before(io, &mut reply, encoded_bytes, appended_bytes).await?;
             }
         }
         Ok(())
     }
 
     /// Send what was parked; `input` is parked again with what is left of it, if something is.
-    pub(super) async fn send_parked(&self, io: &mut Io, input: &[u8], mut output: Vec<u8>) -> Result<(), Rest> {
-        let mut sent_bytes = 0;
-        while sent_bytes < output.len() {
-            sent_bytes += self.append(io, &output[sent_bytes..]).await;
-            if let Err(rest) = self.flush_before(io, &mut output, &mut sent_bytes).await {
+    pub(super) async fn send_parked(&self, io: &mut Io, input: &[u8], output: Unsent) -> Result<(), Rest> {
+        let Unsent { mut bytes, start: mut sent_bytes } = output;
+        while sent_bytes < bytes.len() {
+            let appended_bytes = self.append(io, &bytes[sent_bytes..]).await;
+            sent_bytes += appended_bytes;
+            if let Err(rest) = self.flush_before(io, &mut bytes, sent_bytes, appended_bytes).await {
                 if matches!(rest, Rest::Idle(_)) {
-                    let Parked { output, .. } = self.unpark();
-                    self.park(input, output);
+                    let parked = self.unpark();
+                    self.park(Parked { input: input.into(), ..parked });
                 }
                 return Err(rest);
             }
@@ -79,14 +80,20 @@ impl Connection {
         }
     }
 
-    /// Send what is encoded; if the client stalls, `rest` from `at` on is parked behind it.
-    async fn flush_before(&self, io: &mut Io, rest: &mut Vec<u8>, at: &mut usize) -> Result<(), Rest> {
+    /// Send what is encoded, up to the `appended_bytes` of `all` in front of `at`; if the client stalls, `all` from `at` on
+    /// is parked behind what it has not taken.
+    async fn flush_before(&self, io: &mut Io, all: &mut Vec<u8>, at: usize, appended_bytes: usize) -> Result<(), Rest> {
         match self.send(io, false).await {
             Ok(()) => Ok(()),
             Err(unsent) => {
-                let mut output = unsent?;
-                rest.drain(..*at);
-                output.append(rest);
+                let mut unsent = unsent?;
+                let output = if unsent.len() <= appended_bytes {
+                    Unsent::new(std::mem::take(all), at - unsent.len())
+                } else {
+                    // Replies from before are in front of it.
+                    unsent.extend_from_slice(&all[at..]);
+                    Unsent::new(unsent, 0)
+                };
                 Err(self.park_all(io, output, Waiting::Writable))
             }
         }
@@ -106,7 +113,7 @@ impl Connection {
     async fn park_unsent(&self, io: &mut Io, is_last: bool) -> Result<(), Rest> {
         match self.send(io, is_last).await {
             Ok(()) => Ok(()),
-            Err(unsent) => Err(self.park_all(io, unsent?, Waiting::Writable)),
+            Err(unsent) => Err(self.park_all(io, Unsent::new(unsent?, 0), Waiting::Writable)),
         }
     }
 
@@ -202,19 +209,20 @@ impl Connection {
         stats.latency.record_stage(Stage::Whole, whole_ns, unsent_count);
     }
 
-    /// Answer what can be answered, then wait for the end of a pause.
-    pub(super) async fn pause(&self, io: &mut Io, kind: PauseKind) -> Result<(), Rest> {
+    /// Send what has been answered, then wait for what is no doing of its client.
+    pub(super) async fn wait(&self, io: &mut Io, waiting: Waiting) -> Result<(), Rest> {
         self.flush(io).await?;
-        Err(self.park_all(io, Vec::new(), Waiting::Pause(kind)))
+        Err(self.park_all(io, Unsent::default(), waiting))
     }
 
     /// Put everything aside and be idle.
-    pub(super) fn park_all(&self, io: &mut Io, output: Vec<u8>, waiting: Waiting) -> Rest {
+    pub(super) fn park_all(&self, io: &mut Io, output: Unsent, waiting: Waiting) -> Rest {
         let input = match &io.input {
             Some(buffer) => &buffer[io.consumed..io.received],
             None => &[],
         };
-        self.park(input, output);
+        let is_held_up = matches!(waiting, Waiting::Pause(_) | Waiting::Permit(_));
+        self.park(Parked { input: input.into(), output, is_held_up, ..Parked::default() });
         Rest::Idle(waiting)
     }
 }

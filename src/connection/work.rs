@@ -7,8 +7,9 @@
 //! when buffers run short: what the buffers held is parked, and the connection is idle again. So no client can keep
 //! from others what they all need.
 //!
-//! What is waited for has an order, so that nobody waits in a circle: a buffer to receive into, a permit for a long reply,
+//! What is waited for has an order, so that nobody waits in a circle: a permit for a long reply, a buffer to receive into,
 //! a turn, a buffer to send from. Who holds one of them waits only for those behind it, for other shards, or in the ring.
+//! A permit is waited for by an idle connection, which holds none of the others.
 
 use std::io;
 use std::net::Shutdown;
@@ -16,10 +17,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::io::{Io, allow};
-use super::{Connection, Over, Parked, Waiting};
+use super::{Connection, Over, Parked, Unsent, Waiting};
 use crate::buffers::Purpose;
 use crate::clock::Moment;
-use crate::command::Task;
+use crate::command::{Extent, Task};
 use crate::journal::shared::Journals;
 use crate::latency::{Event, Stage};
 use crate::lend::Pool;
@@ -28,11 +29,11 @@ use crate::limits::{
     WINDOW_ITEM_COUNT_MAX,
 };
 use crate::server::{Live, PauseKind};
-use crate::session::{Calls, Direct, Status, Surroundings};
+use crate::session::{Calls, Direct, Permits, Status, Surroundings};
 use crate::shard::{Shard, Turn};
 use crate::socket::{Buffer, CANCELED};
 use crate::stats::Stats;
-use crate::tasks::{self, Extent};
+use crate::tasks;
 
 /// Replies are sent when less room than this is left for those of the next window: what a quarter of one takes.
 const ROOM_BYTES_MIN: usize = SHORT_REPLY_BYTES_MAX + WINDOW_ITEM_COUNT_MAX / 4 * SHORT_OUTCOME_BYTES_MAX;
@@ -52,9 +53,14 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
     let mut short: Option<Box<[u8]>> = Some(vec![1; SHORT_OUTPUT_BYTES].into());
     loop {
         let connection = shard.next_job(worker).await;
-        let batch = shard.clock.now();
+        let now = shard.clock.now();
+        let batch = match connection.permit.get() {
+            // To wait for it was part of what its request has taken.
+            Some(_) => Moment { ns: connection.waiting_since_ns.get(), ..now },
+            None => now,
+        };
         let is_ready = !connection.has_turn();
-        let mut io = Io { short: short.take(), batch, seen_ns: batch.ns, is_ready, ..Io::default() };
+        let mut io = Io { short: short.take(), batch, seen_ns: now.ns, is_ready, ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
         if let Some(receiving) = io.receiving.take() {
             assert!(matches!(rest, Rest::Over), "who is idle has nothing in the ring");
@@ -65,6 +71,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
         if io.unsent_count > 0 {
             connection.record_sent(&mut io, shard.clock.now());
         }
+        connection.give_back_permit();
         for buffer in [io.input.take(), io.output.take()].into_iter().flatten() {
             connection.put_away(&mut io, buffer);
         }
@@ -111,7 +118,7 @@ impl Connection {
                     self.socket.cancel(false).await;
                 }
             } else if must_wait || !(self.has_turn.get() || self.shard.buffers.are_plenty()) {
-                return Err(self.park_all(io, Vec::new(), Waiting::Readable));
+                return Err(self.park_all(io, Unsent::default(), Waiting::Readable));
             }
         }
     }
@@ -181,7 +188,7 @@ impl Connection {
                     return Ok(());
                 }
                 Err(error) if error.raw_os_error() == Some(CANCELED) => {
-                    return Err(self.park_all(io, Vec::new(), Waiting::Readable));
+                    return Err(self.park_all(io, Unsent::default(), Waiting::Readable));
                 }
                 // Not there after all: the next one is the ring's.
                 Err(error) if is_ready && error.kind() == io::ErrorKind::WouldBlock => {}
@@ -242,7 +249,7 @@ impl Connection {
         loop {
             let live = shard.live();
             if shard.shared.pause(io.batch.unix_ms) == Some(PauseKind::All) {
-                return self.pause(io, PauseKind::All).await;
+                return self.wait(io, Waiting::Pause(PauseKind::All)).await;
             }
             if FIXED_BUFFER_BYTES - io.encoded < ROOM_BYTES_MIN {
                 self.flush(io).await?;
@@ -256,6 +263,9 @@ impl Connection {
                 }
             };
             let status = self.parse(io, &mut turn, &live);
+            if !matches!(status, Status::Task { .. }) {
+                self.give_back_permit();
+            }
             let was_empty = turn.window.is_empty();
             if !was_empty {
                 self.answer(io, &mut turn).await;
@@ -274,7 +284,11 @@ impl Connection {
                 }
                 Status::Paused => {
                     shard.turns.give_back(turn);
-                    return self.pause(io, PauseKind::Writes).await;
+                    return self.wait(io, Waiting::Pause(PauseKind::Writes)).await;
+                }
+                Status::Busy(extent) => {
+                    shard.turns.give_back(turn);
+                    return self.wait(io, Waiting::Permit(extent)).await;
                 }
                 Status::Task { task, command, quiet } => Box::pin(self.run(io, *task, command, quiet, turn)).await?,
                 Status::End => {
@@ -312,6 +326,7 @@ impl Connection {
         let around = Surroundings {
             writes_paused: shard.shared.pause(now_ms).is_some(),
             writes_refused: writes_refused.as_deref(),
+            permits: self.permits(),
             direct: self.direct.then(|| Direct {
                 own: shard.index,
                 ip: self.reached_ip(),
@@ -322,7 +337,7 @@ impl Connection {
         let room_bytes = FIXED_BUFFER_BYTES - io.encoded;
         let input = &mut io.input.as_mut().expect("there is input to parse")[..io.received];
         let (spans, window) = (&mut shard.spans.borrow_mut(), &mut turn.window);
-        let before = self.before_parse(input, io.consumed);
+        let before = self.before_parse(input, io.consumed, live);
         let status = self.session.borrow_mut().parse(input, &mut io.consumed, spans, window, room_bytes, &around);
         if let Some(before) = before {
             self.show(*before, input, io.consumed, window, &status);
@@ -385,15 +400,16 @@ impl Connection {
         let started = shard.clock.now();
         self.last_command.set(command);
         let mut reply = Vec::new();
-        let permits = match tasks::extent(self, &task) {
-            Extent::Short => None,
-            Extent::Medium => Some(&shard.medium_replies),
-            Extent::Long => Some(&shard.large_replies),
-        };
-        if let Some(permits) = permits
-            && permits.try_lend().is_none()
-        {
-            turn = self.wait_for_permit(io, turn, permits).await;
+        let extent = task.extent(self.session.borrow().client.transaction.as_deref());
+        let held = self.permit.take();
+        if held.is_some_and(|held| held != extent) {
+            // What it has waited for was refused meanwhile: this is another command.
+            self.permit.set(held);
+            self.give_back_permit();
+        }
+        let permits = shard.permits(extent);
+        if let Some(permits) = permits.filter(|_| held != Some(extent)) {
+            permits.try_lend().expect("the session was told that there is one");
         }
         self.gathers.set(permits.is_some());
         tasks::run(self, task, &mut turn, &mut reply).await;
@@ -425,24 +441,10 @@ impl Connection {
         replied
     }
 
-    /// Until few enough others gather a long reply. Meanwhile nothing is held that those may need: no turn, and no buffer to
-    /// send from. What was in one is parked.
-    async fn wait_for_permit(&self, io: &mut Io, turn: Turn, permits: &Pool<()>) -> Turn {
-        let shard = &*self.shard;
-        shard.turns.give_back(turn);
-        if let Some(output) = io.output.take() {
-            self.park(&[], output[..std::mem::take(&mut io.encoded)].to_vec());
-            self.put_away(io, output);
-            shard.keep_within_store();
-        }
-        shard.recall_gathered();
-        permits.lend().await;
-        let turn = shard.turns.lend().await;
-        let Parked { output, .. } = self.unpark();
-        if !output.is_empty() {
-            let appended_bytes = self.append(io, &output).await;
-            assert_eq!(appended_bytes, output.len(), "what was in a buffer fits one");
-        }
-        turn
+    /// Which replies that are not short its session may ask for.
+    fn permits(&self) -> Permits {
+        let (shard, held) = (&self.shard, self.permit.get());
+        let may = |extent| held == Some(extent) || shard.permits(extent).is_none_or(Pool::has_free);
+        Permits { medium: may(Extent::Medium), long: may(Extent::Long) }
     }
 }

@@ -216,16 +216,32 @@ pub fn double(out: &mut impl BufMut, number: f64, resp3: bool) {
 
 /// A text with its format (`txt`, `mkd`), in RESP2 a bulk string without it.
 pub fn verbatim(out: &mut impl BufMut, format: &str, text: &str, resp3: bool) {
+    verbatim_of(out, format, text.len(), std::iter::once(text), resp3);
+}
+
+/// The same of a text that is in pieces, of `bytes` together.
+pub fn verbatim_of<'a>(
+    out: &mut impl BufMut,
+    format: &str,
+    bytes: usize,
+    pieces: impl Iterator<Item = &'a str>,
+    resp3: bool,
+) {
     assert!(format.len() == 3, "a format is three letters");
     if resp3 {
-        header(out, b'=', format.len() + 1 + text.len());
+        header(out, b'=', format.len() + 1 + bytes);
         out.put_slice(format.as_bytes());
         out.put_u8(b':');
-        out.put_slice(text.as_bytes());
-        out.put_slice(b"\r\n");
     } else {
-        bulk(out, text.as_bytes());
+        header(out, b'$', bytes);
     }
+    let mut left_bytes = bytes;
+    for piece in pieces {
+        out.put_slice(piece.as_bytes());
+        left_bytes = left_bytes.checked_sub(piece.len()).expect("no more comes than was announced");
+    }
+    assert_eq!(left_bytes, 0, "what was announced comes");
+    out.put_slice(b"\r\n");
 }
 
 /// `mark`, `count` and CRLF.

@@ -27,7 +27,7 @@ pub use totals::Totals;
 pub use window::{Calls, ErrorReply, Routed, Window, code};
 
 use crate::client::{Client, ReplyMode, Transaction};
-use crate::command::{Env, Mistake, Spans, Task};
+use crate::command::{Env, Extent, Mistake, Spans, Task};
 use crate::counters::{Counters, Seed};
 use crate::resp::encode;
 use crate::resp::parse::{Bulk, bulk};
@@ -53,10 +53,36 @@ pub struct Surroundings<'a> {
     pub writes_paused: bool,
     /// Writes are refused with this text, since they could not be made durable.
     pub writes_refused: Option<&'a str>,
+    /// Whose replies may be gathered now.
+    pub permits: Permits,
     /// How many more bytes transactions may queue on this shard.
     pub queue_room_bytes: &'a Cell<usize>,
     /// The client came to this shard's own port: keys of other shards are elsewhere. `None` serves every key.
     pub direct: Option<Direct<'a>>,
+}
+
+/// Which replies that are not short may be gathered now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permits {
+    /// Those of [`Extent::Medium`].
+    pub medium: bool,
+    /// Those of [`Extent::Long`].
+    pub long: bool,
+}
+
+impl Permits {
+    /// All of them.
+    pub const ALL: Permits = Permits { medium: true, long: true };
+    /// None of them.
+    pub const NONE: Permits = Permits { medium: false, long: false };
+
+    fn allow(self, extent: Extent) -> bool {
+        match extent {
+            Extent::Short => true,
+            Extent::Medium => self.medium,
+            Extent::Long => self.long,
+        }
+    }
 }
 
 /// Why [`Session::parse`] returned.
@@ -68,6 +94,8 @@ pub enum Status {
     WindowFull,
     /// Execute and encode the window, then wait for the pause to end, then call again.
     Paused,
+    /// The window is empty: wait until a reply of this extent may be gathered, then call again.
+    Busy(Extent),
     /// The window is empty: carry this out, send its one reply (or none if quiet), then call again.
     Task {
         /// What to do.

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use super::{Parsing, State, Status, Step, push_mistake};
+use super::{Parsing, Permits, State, Status, Step, push_mistake};
 use crate::client::ReplyMode;
 use crate::command::{self, Call, InTransaction, Mistake, Run, Span, Spans, Spec, Task, flag, mistake};
 use crate::counters::Fault;
@@ -18,6 +18,7 @@ const CLIENT_REPLY: u16 = command::index_of("client|reply");
 const DEBUG: u16 = command::index_of("debug");
 const DISCARD: u16 = command::index_of("discard");
 const EXEC: u16 = command::index_of("exec");
+const RESET: u16 = command::index_of("reset");
 const WATCH: u16 = command::index_of("watch");
 
 impl Parsing<'_> {
@@ -40,12 +41,16 @@ impl Parsing<'_> {
                 if !self.window.has_line_room() {
                     return Err(Status::WindowFull);
                 }
-                // Quotes are undone in place, so a line that has some is split once: not before it can be carried out.
-                let line = &input[self.at..self.at + line_len];
-                if self.around.writes_paused && memchr::memchr2(b'"', b'\'', line).is_some() {
-                    return Err(Status::Paused);
+                // Quotes are undone in place: a line that has some, and is not carried out yet, is put back as it was.
+                let (start, end) = (self.at, self.at + line_len);
+                let may_wait = self.around.writes_paused || self.around.permits != Permits::ALL;
+                let has_quotes = may_wait && memchr::memchr2(b'"', b'\'', &input[start..end]).is_some();
+                let line = has_quotes.then(|| input[start..end].to_vec());
+                let step = self.inline(line_len, consumed, input, spans);
+                if let Some(line) = line.filter(|_| self.at == start) {
+                    input[start..end].copy_from_slice(&line);
                 }
-                self.inline(line_len, consumed, input, spans)
+                step
             }
             Header::Multibulk { count, consumed } => {
                 if self.is_stranger() && i64::from(count) > UNAUTHENTICATED_COUNT_MAX {
@@ -249,8 +254,15 @@ impl Parsing<'_> {
                 match parsed {
                     Ok(_) if !self.window.is_empty() => Err(Status::WindowFull),
                     Ok(task) => {
+                        let extent = task.extent(self.session.client.transaction.as_deref());
+                        if !self.around.permits.allow(extent) {
+                            return Err(Status::Busy(extent));
+                        }
                         self.at = end;
-                        Err(Status::Task { task: Box::new(task), command: spec.index, quiet: self.take_quiet() })
+                        // `RESET` ends `CLIENT REPLY OFF` before it is answered.
+                        let answers = spec.index == RESET && self.session.client.reply == ReplyMode::Off;
+                        let quiet = self.take_quiet() && !answers;
+                        Err(Status::Task { task: Box::new(task), command: spec.index, quiet })
                     }
                     Err(mistake) => {
                         self.at = end;

@@ -93,6 +93,7 @@ impl Bench {
                 now_ms: NOW_MS,
                 writes_refused: None,
                 writes_paused: self.pause_count > 0,
+                permits: if self.pause_count > 0 { Permits::NONE } else { Permits::ALL },
                 queue_room_bytes: &self.queue_room_bytes,
                 direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),
             };
@@ -141,7 +142,7 @@ impl Bench {
                     self.ended = true;
                     break;
                 }
-                Status::Paused => self.pause_count -= 1,
+                Status::Paused | Status::Busy(_) => self.pause_count -= 1,
             }
         }
         self.buffer.copy_within(at..self.filled, 0);
@@ -233,6 +234,20 @@ fn replies_are_switched_as_in_redis() {
         "ECHO e",
     ]));
     assert_eq!(replies, "+OK\r\n$1\r\na\r\n+OK\r\n$1\r\nc\r\n$1\r\ne\r\n");
+}
+
+#[test]
+fn a_reset_is_answered_where_replies_are_off() {
+    assert_eq!(Bench::new(1).run(&requests(&["CLIENT REPLY OFF", "RESET"])), "+Reset\r\n");
+    assert_eq!(Bench::new(1).run(&requests(&["CLIENT REPLY SKIP", "RESET", "PING"])), "+PONG\r\n");
+}
+
+#[test]
+fn a_line_with_quotes_survives_a_wait_for_others() {
+    let mut bench = Bench::new(1);
+    bench.pause_count = 2;
+    let replies = bench.run(b"KEYS \"a\\x20'b\"\r\nKEYS 'a \"b'\r\nPING\r\n");
+    assert_eq!(replies, "+Keys([97, 32, 39, 98])\r\n+Keys([97, 32, 34, 98])\r\n+PONG\r\n");
 }
 
 #[test]

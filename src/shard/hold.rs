@@ -87,12 +87,15 @@ impl Shard {
         });
     }
 
-    /// Handle `count` of the deferred messages, as far as what they change can be recorded; answers how many are left.
+    /// Handle `count` of the deferred messages, as far as what they change can be recorded; answers how many are left
+    /// at most.
     fn handle_deferred(self: &Rc<Self>, count: usize) -> usize {
         let mut answered = ShardSet::default();
         let mut left_count = count;
         while left_count > 0 && self.room(Room::WINDOW).is_some() {
-            let message = self.hold.deferred.borrow_mut().pop_front().expect("counted");
+            // Another release, of a hold that was granted while this one waited for room, may have handled some of them.
+            let message = self.hold.deferred.borrow_mut().pop_front();
+            let Some(message) = message else { return 0 };
             left_count -= 1;
             let from = match message {
                 Message::Execute { from, .. } | Message::Ask { from, .. } => usize::from(from),

@@ -9,7 +9,7 @@ use crate::counters::Counters;
 use crate::glob;
 use crate::journal::changes::Room;
 use crate::latency::Event;
-use crate::limits::SCAN_STEP_BYTES_MAX;
+use crate::limits::{SCAN_STEP_BYTES_MAX, SCAN_STEP_COMPARISON_COUNT_MAX};
 use crate::mesh::{Answer, Ask, Keys, Message};
 
 impl Shard {
@@ -186,7 +186,7 @@ impl Shard {
                 self.live();
                 Answer::Done
             }
-            Ask::Clients(filter) => Answer::Text(self.client_lines(&filter)),
+            Ask::Clients { filter, from } => self.client_lines(&filter, from),
             Ask::KillClients(filter) => Answer::Count(self.kill_clients(&filter)),
             Ask::Monitor { monitor, sample } => {
                 self.monitors.attach(monitor.into(), sample);
@@ -224,7 +224,7 @@ fn touches_counters(ask: &Ask) -> bool {
             | Ask::ResetSpikes(_)
             | Ask::ResetStats
             | Ask::FollowSettings
-            | Ask::Clients(_)
+            | Ask::Clients { .. }
             | Ask::KillClients(_)
             | Ask::Monitor { .. }
             | Ask::Monitored(_)
@@ -235,17 +235,52 @@ fn touches_counters(ask: &Ask) -> bool {
     )
 }
 
-/// One step of `SCAN` or `KEYS`.
+/// One step of `SCAN` or `KEYS`: as many keys as that, or until the bytes of keys or the comparisons are enough for one.
 fn scan(counters: &Counters, cursor: u64, count: u64, pattern: Option<&[u8]>, now_ms: i64) -> Answer {
     let mut keys = Keys::with_room();
+    let mut comparison_count = 0;
     let cursor = counters.scan(cursor, count, now_ms, &mut |key, _| {
-        if keys.bytes() + key.len() > SCAN_STEP_BYTES_MAX {
+        if keys.bytes() + key.len() > SCAN_STEP_BYTES_MAX || comparison_count >= SCAN_STEP_COMPARISON_COUNT_MAX {
             return false;
         }
+        comparison_count += pattern.map_or(0, |pattern| glob::comparison_count_max(pattern, key));
         if pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
             keys.push(key);
         }
         true
     });
     Answer::Keys { cursor, keys }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::{Op, Seed};
+    use crate::limits::{SCAN_STEP_COUNT, SLOT_COUNT};
+
+    #[test]
+    fn a_pattern_that_is_hard_to_match_makes_more_steps_and_not_longer_ones() {
+        let seed = Seed::of_process();
+        let mut counters = Counters::new(0..SLOT_COUNT as u16);
+        let keys: Vec<Vec<u8>> = (0..100).map(|number| format!("{number:0>1000}").into_bytes()).collect();
+        for key in &keys {
+            counters.apply(seed.key(key), Op::Add(1), 0);
+        }
+        let steps = |pattern: &[u8]| {
+            let (mut cursor, mut step_count, mut key_count) = (0, 0, 0);
+            loop {
+                let Answer::Keys { cursor: next, keys } = scan(&counters, cursor, SCAN_STEP_COUNT, Some(pattern), 0)
+                else {
+                    unreachable!("it is a scan")
+                };
+                (cursor, step_count, key_count) = (next, step_count + 1, key_count + keys.len());
+                if cursor == 0 {
+                    return (step_count, key_count);
+                }
+            }
+        };
+        assert_eq!(steps(b"*9"), (1, 10));
+        let class = [b"*[".to_vec(), b"x".repeat(4_000), b"9]".to_vec()].concat();
+        assert_eq!(steps(&class), (100, 10));
+    }
 }

@@ -1,7 +1,9 @@
 //! The parked store of a shard: how many bytes its waiting connections have left over, and who goes when it is full.
 //!
-//! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit, or nobody is
-//! left who could go.
+//! Who stalls and who is held up (by a pause, or until a long reply may be gathered) are told apart: of those who have
+//! parked more together, who has waited longest goes.
+//!
+//! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -58,13 +60,20 @@ impl Eviction {
     }
 }
 
+/// One account.
+#[derive(Debug, Default)]
+struct Account {
+    bytes: Cell<usize>,
+    /// Who has parked something: since when, in the shard's nanoseconds, and its place among the clients.
+    order: RefCell<BTreeSet<(u64, u32)>>,
+}
+
 /// The accounts.
 #[derive(Debug)]
 pub(super) struct Parked {
-    bytes: Cell<usize>,
+    stalled: Account,
+    held_up: Account,
     max_bytes: usize,
-    /// Who has parked something: since when, in the shard's nanoseconds, and its place among the clients.
-    order: RefCell<BTreeSet<(u64, u32)>>,
     evicted_counts: [Cell<u64>; Eviction::ALL.len()],
     logged_ns: Cell<u64>,
     unlogged_count: Cell<u64>,
@@ -74,20 +83,24 @@ impl Parked {
     pub(super) fn new(config: &Config) -> Parked {
         let share_bytes = config.maxmemory_clients_bytes / config.threads as u64;
         Parked {
-            bytes: Cell::new(0),
+            stalled: Account::default(),
+            held_up: Account::default(),
             max_bytes: usize::try_from(share_bytes).unwrap_or(usize::MAX),
-            order: RefCell::default(),
             evicted_counts: Default::default(),
             logged_ns: Cell::new(0),
             unlogged_count: Cell::new(0),
         }
+    }
+
+    fn account(&self, is_held_up: bool) -> &Account {
+        if is_held_up { &self.held_up } else { &self.stalled }
     }
 }
 
 impl Shard {
     /// Bytes that waiting connections have left over.
     pub fn parked_bytes(&self) -> usize {
-        self.parked.bytes.get()
+        self.parked.stalled.bytes.get() + self.parked.held_up.bytes.get()
     }
 
     /// Clients that had to go for others, by the reason's number.
@@ -96,26 +109,28 @@ impl Shard {
     }
 
     /// The connection at `place` has put bytes aside.
-    pub fn add_parked(&self, bytes: usize, since_ns: u64, place: u32) {
-        assert!(self.parked.order.borrow_mut().insert((since_ns, place)), "a connection parks once");
-        self.parked.bytes.set(self.parked.bytes.get() + bytes);
+    pub fn add_parked(&self, bytes: usize, is_held_up: bool, since_ns: u64, place: u32) {
+        let account = self.parked.account(is_held_up);
+        assert!(account.order.borrow_mut().insert((since_ns, place)), "a connection parks once");
+        account.bytes.set(account.bytes.get() + bytes);
     }
 
-    /// When more is parked than may be, who has stalled longest goes. A connection that has just parked something must
+    /// When more is parked than may be, who has waited longest goes. A connection that has just parked something must
     /// be idle already, as it may be the one.
     pub fn keep_within_store(&self) {
-        while self.parked.bytes.get() > self.parked.max_bytes {
-            let Some(connection) = self.longest_stalled() else { break };
+        while self.parked_bytes() > self.parked.max_bytes {
+            let Some(connection) = self.longest_waiting() else { break };
             self.evict(&connection, Eviction::Full);
         }
     }
 
     /// A connection has taken its bytes back, or is gone.
-    pub fn sub_parked(&self, bytes: usize, since_ns: u64, place: u32) {
-        assert!(self.parked.order.borrow_mut().remove(&(since_ns, place)), "what is taken was put there");
-        let before = self.parked.bytes.get();
+    pub fn sub_parked(&self, bytes: usize, is_held_up: bool, since_ns: u64, place: u32) {
+        let account = self.parked.account(is_held_up);
+        assert!(account.order.borrow_mut().remove(&(since_ns, place)), "what is taken was put there");
+        let before = account.bytes.get();
         assert!(bytes <= before, "what is taken was put there");
-        self.parked.bytes.set(before - bytes);
+        account.bytes.set(before - bytes);
     }
 
     /// End a client for the sake of others.
@@ -137,17 +152,22 @@ impl Shard {
             connection.session.borrow().client.id,
             eviction.why(),
             eviction.setting(),
-            ByteCount(self.parked.bytes.get() as u64),
+            ByteCount(self.parked_bytes() as u64),
         );
     }
 
-    fn longest_stalled(&self) -> Option<Rc<Connection>> {
+    fn longest_waiting(&self) -> Option<Rc<Connection>> {
+        let parked = &self.parked;
+        let more_held_up = parked.held_up.bytes.get() > parked.stalled.bytes.get();
         let clients = self.clients.borrow();
-        let order = self.parked.order.borrow();
-        // Who waits for the end of a pause does not stall.
-        let stalled = order.iter().filter_map(|(_, place)| clients.get(*place as usize)).find(|connection| {
-            matches!(connection.waiting.get(), Waiting::Readable | Waiting::Writable) && !connection.is_ended()
-        });
-        stalled.cloned()
+        // Who is at work takes back what it has parked; who has been ended has done so.
+        let may_go = |connection: &&Rc<Connection>| {
+            let is_idle = !matches!(connection.waiting.get(), Waiting::AtWork | Waiting::Receive | Waiting::Send);
+            is_idle && !connection.is_ended()
+        };
+        [more_held_up, !more_held_up].into_iter().find_map(|is_held_up| {
+            let order = parked.account(is_held_up).order.borrow();
+            order.iter().filter_map(|(_, place)| clients.get(*place as usize)).find(may_go).cloned()
+        })
     }
 }

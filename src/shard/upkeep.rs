@@ -11,6 +11,7 @@ use crate::config::BusyPoll;
 use crate::connection::{Connection, Waiting};
 use crate::latency::Event;
 use crate::limits::{LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, MEDIUM_REPLY_COUNT_MAX, QUEUES_BYTES_MAX};
+use crate::mesh::Answer;
 use crate::process;
 use crate::server::Live;
 use crate::socket::Buffer;
@@ -49,6 +50,10 @@ const TURN_IDLE_NS_MAX: u64 = 1_000_000;
 /// Connections that are looked at, and ended, before others get a turn.
 const OVERDUE_VISIT_COUNT: usize = 256;
 const OVERDUE_END_COUNT: usize = 16;
+
+/// Places for clients that are looked at, and lines that are written, before others get a turn.
+const LISTED_VISIT_COUNT: usize = 1_024;
+const LISTED_COUNT: usize = 64;
 
 impl Shard {
     /// Upkeep, for as long as the shard runs.
@@ -278,12 +283,19 @@ impl Shard {
         }
     }
 
-    pub(super) fn client_lines(&self, filter: &ClientFilter) -> String {
-        let mut lines = String::new();
-        for (_, connection) in self.clients.borrow().iter().filter(|(_, connection)| connection.matches(filter)) {
-            let _ = writeln!(lines, "{}", connection.line());
+    /// The lines of the clients at the next places.
+    pub(super) fn client_lines(&self, filter: &ClientFilter, from: usize) -> Answer {
+        let clients = self.clients.borrow();
+        let end = (from + LISTED_VISIT_COUNT).min(clients.capacity());
+        let (mut lines, mut line_count, mut at) = (String::new(), 0, from);
+        while at < end && line_count < LISTED_COUNT {
+            if let Some(connection) = clients.get(at).filter(|connection| connection.matches(filter)) {
+                let _ = writeln!(lines, "{}", connection.line());
+                line_count += 1;
+            }
+            at += 1;
         }
-        lines
+        Answer::Clients { next: (at < clients.capacity()).then_some(at), lines }
     }
 
     pub(super) fn kill_clients(&self, filter: &ClientFilter) -> u64 {

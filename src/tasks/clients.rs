@@ -1,38 +1,41 @@
 //! `CLIENT LIST`, `CLIENT KILL`, `SLOWLOG GET`: what concerns the clients of all shards.
 
-use super::{Place, is_too_long};
+use super::{Place, refuse_length};
 use crate::command::{ClientFilter, by_index};
-use crate::limits::{LARGE_REPLY_BYTES_MAX, SLOWLOG_COUNT_MAX};
+use crate::limits::{HEADER_BYTES_MAX, LARGE_REPLY_BYTES_MAX, SLOWLOG_COUNT_MAX};
 use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
 use crate::stats::SlowEntry;
 
-/// `CLIENT LIST`.
+/// `CLIENT LIST`, in the order in which the clients have come.
 pub(super) async fn list(place: Place<'_>, filter: ClientFilter, out: &mut Vec<u8>) {
-    let mut lines = String::new();
+    let start = out.len();
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
     for shard in 0..place.shard_count() {
-        if let Answer::Text(text) = place.ask(shard, Ask::Clients(filter.clone())).await {
-            lines.push_str(&text);
-        }
-        if lines.len() > LARGE_REPLY_BYTES_MAX {
-            break;
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let ask = Ask::Clients { filter: filter.clone(), from: at };
+            let Answer::Clients { next, lines } = place.ask_step(shard, ask).await else {
+                unreachable!("it was asked for")
+            };
+            bytes += lines.len();
+            if start + bytes > LARGE_REPLY_BYTES_MAX {
+                return refuse_length(LARGE_REPLY_BYTES_MAX, out, start, "name the clients with ID");
+            }
+            pieces.push(lines);
+            from = next;
         }
     }
-    let lines = by_id(lines);
-    let start = out.len();
-    encode::verbatim(out, "txt", &lines, place.resp3());
-    is_too_long(out, start, "name the clients with ID");
+    out.reserve_exact(bytes + HEADER_BYTES_MAX);
+    encode::verbatim_of(out, "txt", bytes, by_id(&pieces).into_iter(), place.resp3());
 }
 
 /// The lines of clients in the order in which these have come.
-fn by_id(lines: String) -> String {
+fn by_id(pieces: &[String]) -> Vec<&str> {
     let id = |line: &str| line.strip_prefix("id=").and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
-    let mut ordered: Vec<_> = lines.split_inclusive('\n').map(|line| (id(line), line)).collect();
-    if ordered.is_sorted_by_key(|(id, _)| *id) {
-        return lines;
-    }
-    ordered.sort_unstable_by_key(|(id, _)| *id);
-    ordered.into_iter().map(|(_, line)| line).collect()
+    let mut lines: Vec<_> = pieces.iter().flat_map(|piece| piece.split_inclusive('\n')).collect();
+    lines.sort_by_key(|line| id(line));
+    lines
 }
 
 /// `CLIENT KILL`. A client may end itself: its reply is still sent.
@@ -95,10 +98,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_listed_in_the_order_in_which_they_came() {
-        let lines = |ids: &[u64]| ids.iter().map(|id| format!("id={id} addr=x\n")).collect::<String>();
-        assert_eq!(by_id(lines(&[9, 10, 2, 100])), lines(&[2, 9, 10, 100]));
-        assert_eq!(by_id(lines(&[1, 2])), lines(&[1, 2]));
-        assert_eq!(by_id(String::new()), "");
+    fn clients_stand_in_the_order_in_which_they_have_come() {
+        let piece = |ids: &[u64]| ids.iter().map(|id| format!("id={id} addr=a\n")).collect::<String>();
+        let pieces = [piece(&[9, 100]), piece(&[]), piece(&[10]), piece(&[2])];
+        assert_eq!(by_id(&pieces).concat(), piece(&[2, 9, 10, 100]));
+        assert_eq!(by_id(&[]).len(), 0);
     }
 }

@@ -5,13 +5,10 @@ use super::{Place, is_too_long};
 use crate::client::ShardSet;
 use crate::command::Bytes;
 use crate::counters::{Entry, Fault, cursor_slot};
-use crate::limits::{HEADER_BYTES_MAX, LARGE_REPLY_BYTES_MAX, SCAN_STEP_BYTES_MAX, SLOT_COUNT};
+use crate::limits::{HEADER_BYTES_MAX, LARGE_REPLY_BYTES_MAX, SCAN_STEP_BYTES_MAX, SCAN_STEP_COUNT, SLOT_COUNT};
 use crate::mesh::{Answer, Ask, Keys};
 use crate::resp::encode;
 use crate::slot;
-
-/// Keys that one step of a scan visits: all others on the shard wait for that long.
-pub(super) const SCAN_STEP_COUNT: u64 = 1_000;
 
 /// `KEYS pattern`: all matching keys. Bounded by the longest reply.
 pub(super) async fn keys(place: Place<'_>, pattern: Bytes, out: &mut Vec<u8>) {

@@ -7,12 +7,14 @@
 use super::keys::shard_set;
 use super::{Place, monitor, run_plain};
 use crate::client::{Client, ReplyMode, ShardSet, Transaction, Watched};
-use crate::command::{Bytes, Mistake, Spans, mistake};
+use crate::command::{Bytes, Extent, Mistake, Spans, mistake};
 use crate::connection::Connection;
 use crate::counters::Fault;
 use crate::journal::frame::Link;
 use crate::journal::shared::Journals;
-use crate::limits::{LARGE_REPLY_BYTES_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES};
+use crate::limits::{
+    LARGE_REPLY_BYTES_MAX, LONG_COUNT_OF_TRANSACTION_MAX, WATCHED_KEY_COUNT_MAX, WATCHED_KEY_OVERHEAD_BYTES,
+};
 use crate::mesh::{Answer, Ask};
 use crate::resp::encode;
 use crate::session::{Calls, Status, Surroundings};
@@ -204,6 +206,12 @@ async fn is_changed(place: Place<'_>) -> bool {
     false
 }
 
+fn too_many_long() -> String {
+    format!(
+        "ERR a transaction takes {LONG_COUNT_OF_TRANSACTION_MAX} commands whose replies may be long: send the others outside of it"
+    )
+}
+
 /// Execute the queue as if it had just been received, and append the replies. How many requests that were.
 async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mut Vec<u8>) -> u32 {
     let connection = place.connection;
@@ -212,9 +220,9 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
     let now_ms = shard.clock.now().unix_ms;
     let writes_refused = shard.shared.journals.as_ref().and_then(Journals::refusal);
     let mut spans = Box::<Spans>::default();
-    let (mut at, mut executed_count) = (0, 0);
+    let (mut at, mut executed_count, mut long_count) = (0, 0, 0);
     loop {
-        let before = connection.before_parse(&queue, at);
+        let before = connection.before_parse(&queue, at, &live);
         let status = {
             let counters = &shard.counters.borrow();
             // No pause holds up what has begun. Where the keys are was looked at when they were queued.
@@ -243,19 +251,23 @@ async fn execute(place: Place<'_>, mut queue: Vec<u8>, turn: &mut Turn, out: &mu
         match status {
             Status::WindowFull => {}
             Status::NeedInput => break,
-            Status::Task { task, .. } if out.len() > LARGE_REPLY_BYTES_MAX && task.is_read_only() => {
-                encode::error(out, "ERR the replies of this transaction are too long already");
-            }
             Status::Task { task, command, .. } => {
                 let (start, started_ns) = (out.len(), shard.clock.now().ns);
-                Box::pin(run_plain(place, *task, out)).await;
+                long_count += u32::from(task.extent(None) != Extent::Short);
+                if out.len() > LARGE_REPLY_BYTES_MAX && !task.acts() {
+                    encode::error(out, "ERR the replies of this transaction are too long already");
+                } else if long_count > LONG_COUNT_OF_TRANSACTION_MAX && task.extent(None) != Extent::Short {
+                    encode::error(out, &too_many_long());
+                } else {
+                    Box::pin(run_plain(place, *task, out)).await;
+                }
                 let duration_ns = shard.clock.now().ns - started_ns;
                 let mut stats = shard.stats.borrow_mut();
                 stats.count_task(command, &out[start..]);
                 stats.record(Calls { command, count: 1 }, duration_ns);
             }
             // QUIT is never queued, and who kills itself leaves when its transaction is through.
-            Status::End | Status::Paused => unreachable!("not from within a queue"),
+            Status::End | Status::Paused | Status::Busy(_) => unreachable!("not from within a queue"),
         }
     }
     assert_eq!(at, queue.len(), "every queued request is executed");

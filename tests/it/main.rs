@@ -8,6 +8,7 @@ mod clients;
 mod cluster;
 mod connections;
 mod counting;
+mod crowded;
 mod dashboard;
 mod differential;
 mod durability;

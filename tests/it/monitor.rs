@@ -2,13 +2,14 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::{
     Conn, PROCESS_LIMIT, Process, REPLY_LIMIT, RedisServer, Reply, Server, array, binary, bulk, error, int, ok, run,
-    simple, spread_keys, within,
+    simple, spread_keys, wire, within,
 };
 
 /// The next line that a monitor is shown, without its time; the client's address is `CLIENT`.
@@ -288,6 +289,45 @@ fn take(monitor: &mut Conn, line_count: &mut u64, missed_count: &mut u64) {
         Some((_, missed)) => *missed_count += missed.trim_end_matches('"').parse::<u64>().expect("a number"),
         None => *line_count += 1,
     }
+}
+
+/// Settings that change on one shard while another parses what is shown.
+#[test]
+fn settings_may_change_while_commands_are_shown() {
+    let mut server = Server::start(2);
+    let mut monitor = server.connect();
+    monitor.expect("MONITOR", ok());
+    let end = Instant::now() + Duration::from_secs(2);
+    let address = server.address();
+    let pipeline = wire(["INCR", "views"]).repeat(500);
+    let many = spread_keys("key", 1_000);
+    // Replies that are sent in pieces: between two of them settings may change.
+    let many = wire(["MGET"].into_iter().chain(many.iter().map(String::as_str))).repeat(20);
+    thread::scope(|scope| {
+        scope.spawn(move || while monitor.try_read().is_ok() && Instant::now() < end {});
+        for (sent, reply_count) in [(&pipeline, 500), (&many, 20), (&many, 20)] {
+            scope.spawn(move || {
+                let mut conn = Conn::tcp(address);
+                while Instant::now() < end {
+                    conn.exchange(sent, reply_count);
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(move || {
+                let mut conn = Conn::tcp(address);
+                for number in 0.. {
+                    conn.expect(&format!("CONFIG SET slowlog-max-len {}", 100 + number % 2), ok());
+                    if Instant::now() > end {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    assert!(server.connect().ask("PING") == simple("PONG"), "it lives");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
 }
 
 fn tail(server: &str, args: &[&str]) -> Command {

@@ -11,7 +11,7 @@ use tallyring::command::{Env, Spans};
 use tallyring::counters::{Counters, Seed};
 use tallyring::limits::{FIXED_BUFFER_BYTES, QUEUES_BYTES_MAX};
 use tallyring::mesh::Batch;
-use tallyring::session::{Session, Status, Surroundings, Window};
+use tallyring::session::{Permits, Session, Status, Surroundings, Window};
 use tallyring::slot::ShardMap;
 
 /// The time at which everything happens, Unix milliseconds.
@@ -114,7 +114,7 @@ impl Connection {
     }
 }
 
-/// What the session may know.
+/// What the session may know. While writes are paused no reply that may be long is gathered either.
 pub fn surroundings<'a>(
     password: Option<&'a [u8]>,
     map: ShardMap,
@@ -131,6 +131,7 @@ pub fn surroundings<'a>(
         now_ms: NOW_MS,
         writes_paused,
         writes_refused: None,
+        permits: if writes_paused { Permits::NONE } else { Permits::ALL },
         queue_room_bytes,
         direct: None,
     }

@@ -132,7 +132,7 @@ fn receive_all(
                     full_room = !held;
                     continue;
                 }
-                Status::Paused => {
+                Status::Paused | Status::Busy(_) => {
                     assert!(was_paused, "nothing is paused");
                     paused = false;
                 }
