@@ -122,8 +122,8 @@ fn compare_files(a: &Path, b: &Path, different_workloads: bool) -> Result<u8, Fa
 }
 
 fn merge_files(logs: &[PathBuf], hlog: Option<&Path>) -> Result<u8, Failure> {
-    let merged = merge::read(logs).map_err(Failure::Read)?;
-    print(&merge::table(&merged).map_err(Failure::Read)?)?;
+    let (merged, totals) = merge::read(logs).map_err(Failure::Read)?;
+    print(&merge::table(totals))?;
     if let Some(path) = hlog {
         write_log(path, &merged)?;
     }

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::hlog::Log;
 use super::result::{FORMAT, RunResult};
 
 /// Files that are read are at most so long: a day with a line a second is a tenth of it.
@@ -67,20 +66,20 @@ pub fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// Write a log into a new file, all of it.
+/// Have a new file written, all of it.
 ///
 /// # Errors
 /// As the system says: a disk that is full, for example.
-pub fn write_log(path: &Path, log: &Log) -> io::Result<()> {
+pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>) -> io::Result<()> {
     let mut file = BufWriter::new(fs::File::create(path)?);
-    log.write(&mut file)?;
+    content(&mut file)?;
     // What is left in the buffer is dropped without a word otherwise.
     file.flush()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
+    use super::super::{hlog, sample};
     use super::*;
 
     #[test]
@@ -94,8 +93,8 @@ mod tests {
 
     #[test]
     fn a_log_that_a_full_disk_does_not_take_is_an_error() {
-        let log = Log::of(&sample::run(1, 1, 2_000, 80.0)).unwrap();
-        let error = write_log(Path::new("/dev/full"), &log).unwrap_err();
+        let run = sample::run(1, 1, 2_000, 80.0);
+        let error = write(Path::new("/dev/full"), |out| hlog::write_run(&run, out)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

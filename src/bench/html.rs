@@ -1,7 +1,5 @@
 //! A run as a page: its numbers, the percentile curve, throughput and latency over time, and how to run it again.
 
-use hdrhistogram::Histogram;
-
 use super::histogram::{QUANTILES, Recorded, percentile_ns};
 use super::page::{Page, Tone};
 use super::plot::{Axis, Kind, Scale, Series, figure};
@@ -159,22 +157,26 @@ fn over_time(page: &mut Page, run: &RunResult) -> Result<(), String> {
     let y = Axis::linear("requests a second", top, rate);
     page.html(&figure("Throughput", &x, &y, &series, |s| format!("{s} s"), rate));
 
-    let histograms: Vec<(f64, Histogram<u64>)> = run
-        .intervals()
-        .map(|second| Ok((begin_s(second), second.response.unpack()?)))
-        .collect::<Result<_, String>>()?;
+    let quantiles = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
+    let (mut curves, mut longest) = (quantiles.map(|_| Vec::new()), Vec::new());
+    for second in run.intervals() {
+        // One at a time: a long run has too many to have them all unpacked.
+        let (s, histogram) = (begin_s(second), second.response.unpack()?);
+        for (curve, (_, quantile)) in curves.iter_mut().zip(quantiles) {
+            // Without samples enough in a second, the line is broken there.
+            curve.push((s, percentile_ns(&histogram, quantile).map_or(f64::NAN, |ns| ns as f64)));
+        }
+        if !histogram.is_empty() {
+            longest.push((s, histogram.max() as f64));
+        }
+    }
     let mut series = Vec::new();
-    for (color, (name, quantile)) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)].into_iter().enumerate() {
-        // Without samples enough in a second, the line is broken there.
-        let value = |histogram| percentile_ns(histogram, quantile).map_or(f64::NAN, |ns| ns as f64);
-        let points: Vec<(f64, f64)> = histograms.iter().map(|(s, histogram)| (*s, value(histogram))).collect();
+    for (color, ((name, _), points)) in quantiles.into_iter().zip(curves).enumerate() {
         if points.iter().any(|(_, ns)| ns.is_finite()) {
             series.push(Series { name: name.to_owned(), kind: Kind::Line, color, points });
         }
     }
-    let filled = histograms.iter().filter(|(_, histogram)| !histogram.is_empty());
-    let points: Vec<(f64, f64)> = filled.map(|(s, histogram)| (*s, histogram.max() as f64)).collect();
-    series.push(Series { name: "max".to_owned(), kind: Kind::Dots, color: 3, points });
+    series.push(Series { name: "max".to_owned(), kind: Kind::Dots, color: 3, points: longest });
     let all = series.iter().flat_map(|one| &one.points).filter(|(_, ns)| ns.is_finite());
     let (min, max) = all.fold((f64::MAX, 0_f64), |(min, max), (_, ns)| (min.min(*ns), max.max(*ns)));
     let y = Axis::log("response time", min, max, |ns| time(ns as u64));

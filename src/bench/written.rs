@@ -13,7 +13,7 @@ use clap::Args;
 use super::flags::wrong;
 use super::hlog::Log;
 use super::result::RunResult;
-use super::{csv, file, hgrm, html};
+use super::{csv, file, hgrm, hlog, html};
 use crate::startup::StartError;
 
 /// What the files of the other server, of `--vs`, have in their names.
@@ -159,7 +159,7 @@ impl Files {
             write(&path, hgrm::hgrm(&result.latency.response))?;
         }
         if let Some(path) = self.hlog.as_ref().map(named) {
-            write_log(&path, &Log::of(result).map_err(|problem| WriteError::new(&path, problem))?)?;
+            file::write(&path, |out| hlog::write_run(result, out)).map_err(|error| WriteError::new(&path, error))?;
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ pub fn print(text: &str) -> Result<(), WriteError> {
 /// # Errors
 /// Where it cannot be written.
 pub fn write_log(path: &Path, log: &Log) -> Result<(), WriteError> {
-    file::write_log(path, log).map_err(|error| WriteError::new(path, error))
+    file::write(path, |out| log.write(out)).map_err(|error| WriteError::new(path, error))
 }
 
 fn write(path: &Path, text: String) -> Result<(), WriteError> {

@@ -25,7 +25,7 @@ use crate::bench::file;
 use crate::bench::fingerprint::Fingerprint;
 use crate::bench::flags::command_line;
 use crate::bench::histogram::{self, BEYOND_COUNT_MIN, Recorded};
-use crate::bench::hlog::Log;
+use crate::bench::hlog;
 use crate::bench::mix::Form;
 use crate::bench::nodes::{self, Node};
 use crate::bench::result::{Arrivals, Load, RunResult, Server};
@@ -393,7 +393,7 @@ impl<'a> Planning<'a> {
     fn keep_log(&self, result: &RunResult, phase: Phase) -> Result<String, String> {
         let name = format!("trial-{:02}-{}.hlog", self.plan.steps.len() + 1, phase.name());
         let path = self.options.output.join(&name);
-        let written = Log::of(result).map_err(std::io::Error::other).and_then(|log| file::write_log(&path, &log));
+        let written = file::write(&path, |out| hlog::write_run(result, out));
         written.map(|()| name).map_err(|error| format!("cannot write {}: {error}", path.display()))
     }
 
