@@ -380,6 +380,8 @@ mod tests {
         let share = |measured_ns| all.achieved_share(OPEN, measured_ns).unwrap();
         assert_eq!([share(1_000_000_000), share(1_050_000_000), share(2_000_000_000)], [1.0, 1.0, 0.5]);
         assert_eq!(all.achieved_share(Load::Closed, 1), None);
+        let with_warm_up = Requests { answered: 1_200, ..all };
+        assert_eq!(with_warm_up.achieved_share(OPEN, 1_000_000_000), Some(1.0));
         // One request takes as long as it takes.
         let one = Requests { intended: 1, sent: 1, answered: 1, ..Requests::default() };
         let one = Facts { requests: one, measured_ns: 1_080_000, ..facts(OPEN, &response, &lateness) };

@@ -125,6 +125,8 @@ pub struct Recorder {
     recording: Box<Recording>,
     /// The second that is being recorded.
     second: Option<usize>,
+    /// Answered is who was to be sent within the span, and not who was answered within it.
+    counts_requests: bool,
     sender: Sender<Recorded>,
     spares: Receiver<Box<Recording>>,
 }
@@ -141,16 +143,30 @@ pub struct Alike {
 }
 
 impl Recorder {
-    /// `spares` has at least one empty set already.
-    pub fn new(thread: usize, span: Span, sender: Sender<Recorded>, spares: Receiver<Box<Recording>>) -> Recorder {
+    /// `spares` has at least one empty set already. `counts_requests`: the run is over so many requests, and those alone
+    /// count as answered; else the throughput is that of the span, whatever was in the queue when it began.
+    pub fn new(
+        thread: usize,
+        span: Span,
+        counts_requests: bool,
+        sender: Sender<Recorded>,
+        spares: Receiver<Box<Recording>>,
+    ) -> Recorder {
         let recording = spares.recv().expect("the first set is there");
-        Recorder { thread, span, recording, second: Some(0), sender, spares }
+        Recorder { thread, span, recording, second: Some(0), counts_requests, sender, spares }
     }
 
-    /// `count` requests were answered at `now_ns`, `error_count` of them with an error.
+    /// `count` requests were answered at `now_ns`, `error_count` of them with an error. Their times are recorded where they
+    /// were to be sent within the span.
     #[inline]
     pub fn record(&mut self, alike: Alike, now_ns: u64, count: u64, error_count: u64) {
-        if !self.span.contains(alike.intended_ns) {
+        let is_measured = self.span.contains(alike.intended_ns);
+        if !is_measured {
+            // What was sent before the span and is answered within it is the server's work of that time.
+            if !self.counts_requests && self.span.contains(now_ns) {
+                self.recording.answered_count += count;
+                self.recording.error_count += error_count;
+            }
             return;
         }
         if now_ns >= self.span.end_ns && self.second.is_some() {
@@ -195,30 +211,52 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn each_second_is_handed_over_on_its_own() {
+    const SPAN: Span = Span { start_ns: 5 * SECOND_NS, end_ns: 7 * SECOND_NS + 1 };
+
+    /// What a recorder hands over: the second, samples, replies and errors among them.
+    fn handed_over(counts_requests: bool, record: impl FnOnce(&mut Recorder)) -> Vec<(Option<usize>, u64, u64, u64)> {
         let (sender, receiver) = mpsc::channel();
         let (spare_sender, spares) = mpsc::channel();
         spare_sender.send(Box::new(Recording::new(1))).unwrap();
-        let span = Span { start_ns: 5 * SECOND_NS, end_ns: 7 * SECOND_NS + 1 };
-        let mut recorder = Recorder::new(0, span, sender, spares);
-        let alike = |ns| Alike { command: 0, intended_ns: ns, sent_ns: ns + 10 };
-        // The warm-up is not recorded, though its reply comes later.
-        recorder.record(alike(span.start_ns - 1), span.start_ns + 1, 1, 0);
-        recorder.advance(span.start_ns - 1);
-        recorder.record(alike(span.start_ns), span.start_ns + 1_000, 2, 1);
-        recorder.advance(span.start_ns + SECOND_NS);
-        recorder.record(alike(span.start_ns + 2), span.start_ns + SECOND_NS + 1, 3, 0);
-        // An answer after the end has its time, and belongs to no second, whether or not the end was seen before.
-        recorder.record(alike(span.end_ns - 1), span.end_ns + 5, 4, 4);
-        recorder.advance(span.end_ns + 6);
+        let mut recorder = Recorder::new(0, SPAN, counts_requests, sender, spares);
+        record(&mut recorder);
         recorder.hand_over();
-        let got: Vec<_> = receiver
-            .try_iter()
-            .map(|Recorded { second, recording, .. }| {
-                (second, recording.commands[0].response.len(), recording.answered_count, recording.error_count)
-            })
-            .collect();
+        let told = |Recorded { second, recording, .. }: Recorded| {
+            (second, recording.commands[0].response.len(), recording.answered_count, recording.error_count)
+        };
+        receiver.try_iter().map(told).collect()
+    }
+
+    fn alike(ns: u64) -> Alike {
+        Alike { command: 0, intended_ns: ns, sent_ns: ns + 10 }
+    }
+
+    #[test]
+    fn each_second_is_handed_over_on_its_own() {
+        let got = handed_over(false, |recorder| {
+            recorder.advance(SPAN.start_ns - 1);
+            recorder.record(alike(SPAN.start_ns), SPAN.start_ns + 1_000, 2, 1);
+            recorder.advance(SPAN.start_ns + SECOND_NS);
+            recorder.record(alike(SPAN.start_ns + 2), SPAN.start_ns + SECOND_NS + 1, 3, 0);
+            // An answer after the end has its time, and belongs to no second, whether or not the end was seen before.
+            recorder.record(alike(SPAN.end_ns - 1), SPAN.end_ns + 5, 4, 4);
+            recorder.advance(SPAN.end_ns + 6);
+        });
         assert_eq!(got, [(Some(0), 2, 2, 1), (Some(1), 3, 3, 0), (None, 4, 4, 4)]);
+    }
+
+    /// An overloaded server answers what the warm-up has left it first: that is its throughput, and no response time.
+    #[test]
+    fn what_the_warm_up_has_left_counts_when_it_is_answered_and_has_no_time() {
+        let record = |recorder: &mut Recorder| {
+            let warm = alike(SPAN.start_ns - 1);
+            recorder.record(warm, SPAN.start_ns - 1, 1, 1);
+            recorder.record(warm, SPAN.start_ns + 1, 20, 3);
+            recorder.record(alike(SPAN.start_ns), SPAN.start_ns + 2, 5, 0);
+            recorder.record(warm, SPAN.end_ns, 400, 0);
+        };
+        assert_eq!(handed_over(false, record), [(Some(0), 5, 25, 3)]);
+        // Where so many requests were asked for, those are what counts.
+        assert_eq!(handed_over(true, record), [(Some(0), 5, 5, 0)]);
     }
 }

@@ -1,8 +1,8 @@
 //! What one run of the load generator found out, as plain data.
 //!
 //! Times are in nanoseconds and rates in requests a second. *Response* counts from the moment that a request was to be
-//! sent, *service* from the moment that it was sent, *lateness* is what lies between. What came before the measured
-//! time (the warm-up) is in none of it.
+//! sent, *service* from the moment that it was sent, *lateness* is what lies between. What was to be sent before the
+//! measured time (the warm-up) is in none of it, but for the count of replies that came within that time.
 
 use serde::{Deserialize, Serialize};
 
@@ -124,7 +124,8 @@ pub struct Requests {
     /// Never handed out to a connection, of those, because the generator did not come to it.
     #[serde(default)]
     pub withheld: u64,
-    /// Replies that came within the measured time: the throughput is made of these alone.
+    /// Replies that came within the measured time: the throughput is made of these alone. What the warm-up has left is
+    /// among them; not so in a run of so many requests, whose replies these are.
     pub answered: u64,
     /// Error replies among them.
     pub errors: u64,
@@ -145,7 +146,8 @@ impl Requests {
     pub fn achieved_share(&self, load: Load, measured_ns: u64) -> Option<f64> {
         let Load::Open { rate_per_s, .. } = load else { return None };
         let (offered_s, measured_s) = (self.intended as f64 / rate_per_s, measured_ns as f64 / 1e9);
-        let of_requests = self.answered as f64 / (self.intended as f64).max(1.0);
+        // What the warm-up has left may be answered beside all that is offered.
+        let of_requests = (self.answered as f64 / (self.intended as f64).max(1.0)).min(1.0);
         Some(if measured_s - offered_s <= EXCESS_S_MAX { of_requests } else { of_requests * offered_s / measured_s })
     }
 }
@@ -192,7 +194,7 @@ pub struct Second {
     pub answered: u64,
     /// Error replies among them.
     pub errors: u64,
-    /// Response times of the requests that were answered in it.
+    /// Response times of the requests that were answered in it, without those of the warm-up.
     pub response: Packed,
     /// Their service times.
     pub service: Packed,

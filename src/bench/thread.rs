@@ -165,6 +165,7 @@ async fn work(order: Order) -> Option<ThreadReport> {
 
     let due_end_ns = span.start_ns.saturating_add(run.length_ns()).min(span.end_ns);
     let mix = run.mix.clone();
+    let counts_requests = run.ends_with_last_reply();
     let requests = Requests::new(mix, run.distribution, run.key_count, run.seed, index, run.threads);
     let thread = Rc::new(Thread {
         rules: Rule::of(run.mix.templates(), run.verify),
@@ -176,7 +177,7 @@ async fn work(order: Order) -> Option<ThreadReport> {
         grace: RefCell::new(Grace::new(due_end_ns, now_ns())),
         begin_ns,
         requests: RefCell::new(requests),
-        recorder: RefCell::new(Recorder::new(index, span, recorded, spares)),
+        recorder: RefCell::new(Recorder::new(index, span, counts_requests, recorded, spares)),
         report: RefCell::new(ThreadReport::new()),
         pending_count: Cell::new(0),
         pacer_held_until_ns: Cell::new(0),

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What is wrong. Counted are the increments of all clients together.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub enum Fault {
     FallsSilent(u64),
     /// The n-th increment is answered twice.
     AnswersTwice(u64),
+    /// Increments take so long each, one after the other.
+    TakesTime(Duration),
     /// It speaks something else.
     IsNoRedis,
 }
@@ -73,6 +76,9 @@ fn serve(state: &State, stream: TcpStream) -> Option<()> {
 fn increment(state: &State, fault: Fault, key: &[u8]) -> Option<Vec<u8>> {
     let number = state.increment_count.fetch_add(1, Ordering::Relaxed) + 1;
     let mut counters = state.counters.lock().unwrap();
+    if let Fault::TakesTime(time) = fault {
+        std::thread::sleep(time);
+    }
     let counter = counters.entry(key.to_vec()).or_default();
     let value = *counter + 1;
     let reply = format!(":{value}\r\n").into_bytes();
