@@ -34,6 +34,13 @@ impl Grace {
         self.end_ns = end_ns;
     }
 
+    /// Nobody knows the end beforehand, and something was heard at `heard_ns`: it ends there, unless more comes.
+    pub fn wait_from(&mut self, heard_ns: u64) {
+        if self.end_ns != heard_ns {
+            (self.end_ns, self.pause_ns) = (heard_ns, 0);
+        }
+    }
+
     /// Whether nothing is waited for any more. To be asked many times a second, before the end too.
     pub fn is_over(&mut self, now_ns: u64) -> bool {
         self.see(now_ns);
@@ -93,6 +100,30 @@ mod tests {
         // One that hardly runs has an end too.
         let mut grace = Grace::new(3 * S, 0);
         assert_eq!(over_at(&mut grace, (0..20).map(|second| 2 * S * second)), Some(10 * S));
+    }
+
+    #[test]
+    fn a_load_without_an_end_ends_when_nothing_comes_any_more() {
+        let mut grace = Grace::new(u64::MAX / 2, 0);
+        let mut moments = (0..4_000).map(|part| part * S / 40);
+        // A reply every four seconds until 20 s, and none from then on.
+        let over_at = moments.find(|ns| {
+            grace.wait_from((ns - ns % (4 * S)).min(20 * S));
+            grace.is_over(*ns)
+        });
+        assert_eq!(over_at, Some(20 * S + GRACE_NS));
+        // A pause is no waiting, and an earlier one delays nothing.
+        let mut grace = Grace::new(u64::MAX / 2, 0);
+        for (heard_ns, now_ns, is_over) in [
+            (S, S, false),
+            (S, 20 * S, false),
+            (21 * S, 21 * S, false),
+            (21 * S, 26 * S, false),
+            (21 * S, 31 * S, true),
+        ] {
+            grace.wait_from(heard_ns);
+            assert_eq!(grace.is_over(now_ns), is_over, "{now_ns}");
+        }
     }
 
     #[test]

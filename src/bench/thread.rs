@@ -329,9 +329,11 @@ impl Thread {
     async fn tick(self: Rc<Self>, stop: Arc<AtomicBool>) {
         let mut cpu_at_start_ns = None;
         let (mut counted, mut kept_due_ns) = (false, 0);
+        let mut heard = (0, 0);
         loop {
             let now_ns = now_ns();
             let span = self.span.get();
+            self.hear(&mut heard, now_ns);
             if stop.load(Ordering::Relaxed) && !self.is_over(now_ns) {
                 self.end_now(now_ns);
                 continue;
@@ -357,6 +359,19 @@ impl Thread {
                 + now_ns.checked_sub(span.start_ns).map_or(0, |since_ns| (since_ns / SECOND_NS + 1) * SECOND_NS);
             let end_ns = if now_ns < span.end_ns { span.end_ns } else { u64::MAX };
             sleep_until(next_second_ns.min(end_ns).min(now_ns + TICK_NS)).await;
+        }
+    }
+
+    /// A closed loop of so many requests has no end beforehand: it is over too when the server owes replies and says
+    /// nothing. `heard` is how many replies had come when somebody looked last, and since when no more have.
+    fn hear(&self, heard: &mut (u64, u64), now_ns: u64) {
+        let has_end = self.run.load != Load::Closed || matches!(self.run.limit, Limit::Time(_)) || self.is_over(now_ns);
+        let count = self.event_count.get();
+        if count != heard.0 || self.pending_count.get() == 0 {
+            *heard = (count, now_ns);
+        }
+        if !has_end {
+            self.grace.borrow_mut().wait_from(heard.1);
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tallyring::bench::result::Verification;
+use tallyring::bench::result::{Verdict, Verification};
 
 use crate::faulty::{self, Fault};
 use crate::support::{Finished, Process, Server, binary, run};
@@ -54,6 +54,22 @@ fn a_server_that_falls_silent_in_the_middle() {
     let finished = bench(faulty::start(Fault::FallsSilent(2_000)), "--rate 5k --duration 1s --keys 100 -c 4");
     assert_ends(&finished, 1, "the server did not keep up");
     assert!(finished.stdout.contains("throughput"), "{}", finished.stdout);
+}
+
+/// Nobody knows beforehand when so many requests of a closed loop are answered; that nothing comes any more is an end.
+#[test]
+fn a_server_that_falls_silent_before_it_has_answered_so_many() {
+    let mut described = crate::described(
+        faulty::start(Fault::FallsSilent(2_000)),
+        "--rate max --requests 5000 --keys 100 --connections 4",
+    );
+    described.warmup = Duration::ZERO;
+    let result = tallyring::bench::run(&described, &mut ()).unwrap();
+    let requests = result.requests;
+    // The first increment of all was the trial of the command.
+    assert_eq!((requests.answered, requests.unanswered, requests.resets), (1_998, 4, 0), "{requests:?}");
+    let Verdict::Mismatch { reason } = &result.verdict else { panic!("{:?}", result.verdict) };
+    assert!(reason.contains("4 requests were not answered"), "{reason}");
 }
 
 #[test]
