@@ -14,7 +14,7 @@ use super::result::RunResult;
 use super::run::{self, BenchError, Limit, Run};
 use super::target::Address;
 use super::watch::{Interruption, Terminal};
-use super::written::{Files, OTHER_SIDE, WriteError, print, write_log};
+use super::written::{Files, OTHER_SIDE, WriteError, print, say, write_log};
 use super::{compare, file, merge, table};
 use crate::host::{self, Host};
 use crate::startup::StartError;
@@ -108,7 +108,7 @@ pub fn execute(arguments: &Arguments) -> ExitCode {
         None => measure(&arguments.options, &arguments.outputs),
     };
     let code = done.unwrap_or_else(|failure| {
-        eprintln!("tallyring: {failure}");
+        say(&format!("tallyring: {failure}"));
         failure.exit_code()
     });
     ExitCode::from(code)
@@ -150,7 +150,7 @@ fn measure(options: &Options, outputs: &Outputs) -> Result<u8, Failure> {
         if made_count == 0 {
             return Err(failure);
         }
-        eprintln!("tallyring: {failure}");
+        say(&format!("tallyring: {failure}"));
         code = worst([code, failure.exit_code()].into_iter());
     }
     // What was found is kept, whatever ended the runs.
@@ -165,7 +165,7 @@ fn measure(options: &Options, outputs: &Outputs) -> Result<u8, Failure> {
         print(&(addresses + &compare::compare(&side.results, &other.results, false).table()))?;
     }
     if made_count < wanted_count {
-        eprintln!("tallyring: not all runs were made: {made_count} of {wanted_count}");
+        say(&format!("tallyring: not all runs were made: {made_count} of {wanted_count}"));
         code = worst([code, 2].into_iter());
     }
     Ok(code)

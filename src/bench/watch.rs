@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::collect::Progress;
 use super::run::Observer;
+use super::written::say;
 
 /// The exit code of a process that SIGINT ended, as shells have it.
 const INTERRUPTED_EXIT_CODE: i32 = 130;
@@ -59,11 +60,11 @@ pub struct Terminal {
 
 impl Observer for Terminal {
     fn phase(&mut self, what: &str) {
-        eprintln!("{}{what}", self.label);
+        say(&format!("{}{what}", self.label));
     }
 
     fn second(&mut self, progress: &Progress) {
-        eprintln!("{}{}", self.label, line(progress, self.length));
+        say(&format!("{}{}", self.label, line(progress, self.length)));
     }
 
     fn interrupted(&self) -> bool {

@@ -175,6 +175,16 @@ pub fn print(text: &str) -> Result<(), WriteError> {
     printed.map_err(|error| WriteError { what: "to standard output".to_owned(), problem: error.to_string() })
 }
 
+/// A line on standard error. What is said there is lost where nobody takes it: a closed pipe must not end a run.
+pub fn say(line: &str) {
+    say_raw(&format!("{line}\n"));
+}
+
+/// The same without an end of line.
+pub fn say_raw(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Write a log.
 ///
 /// # Errors

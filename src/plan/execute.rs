@@ -34,7 +34,7 @@ use crate::bench::table;
 use crate::bench::target::{Address, Target};
 use crate::bench::units::{rate, time};
 use crate::bench::watch::Interruption;
-use crate::bench::written::print;
+use crate::bench::written::{self, print};
 use crate::bench::{self, Limit, Observer, Run};
 use crate::host::{self, Host};
 
@@ -63,14 +63,14 @@ pub fn execute(options: &Options) -> ExitCode {
     let run = match options.run(&Host::read(), command_line()) {
         Ok(run) => run,
         Err(error) => {
-            eprintln!("tallyring: {error}");
+            written::say(&format!("tallyring: {error}"));
             return ExitCode::from(error.exit_code());
         }
     };
     let mut planning = match Planning::begin(options, run) {
         Ok(planning) => planning,
         Err(problem) => {
-            eprintln!("tallyring: {problem}");
+            written::say(&format!("tallyring: {problem}"));
             return ExitCode::from(1);
         }
     };
@@ -88,7 +88,7 @@ pub fn execute(options: &Options) -> ExitCode {
     match written.and(printed) {
         Ok(()) => ExitCode::from(planning.plan.exit_code()),
         Err(problem) => {
-            eprintln!("tallyring: {problem}");
+            written::say(&format!("tallyring: {problem}"));
             ExitCode::from(1)
         }
     }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::bench::watch::Interruption;
+use crate::bench::written::{self, say_raw};
 use crate::bench::{Observer, Progress};
 
 /// Follows a trial without a word, and knows when to stop.
@@ -26,10 +27,11 @@ impl Observer for Quiet {
 
 /// A line of progress. On a terminal the next one replaces it.
 pub(super) fn say(text: &str) {
-    if std::io::stderr().is_terminal() { eprint!("\r\x1b[K{text}") } else { eprintln!("{text}") }
+    if std::io::stderr().is_terminal() { say_raw(&format!("\r\x1b[K{text}")) } else { written::say(text) }
 }
 
 /// A line that stays.
 pub(super) fn line(text: &str) {
-    if std::io::stderr().is_terminal() { eprintln!("\r\x1b[K{text}") } else { eprintln!("{text}") }
+    let erase = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    written::say(&format!("{erase}{text}"));
 }

@@ -126,6 +126,25 @@ fn a_disk_that_is_full_is_said() {
     assert!(output.status.code() == Some(2) && said.contains("cannot write to standard output"), "{said}");
 }
 
+/// Progress that nobody can be told of ends no run.
+#[test]
+fn a_standard_error_that_is_full_is_no_end() {
+    let server = Server::start(1);
+    let full = || Stdio::from(fs::File::create("/dev/full").unwrap());
+    let flags = "--duration 1100ms --warmup 10ms --rate 1k --keys 9 --threads 1";
+    let mut command = Command::new(binary());
+    command.args(["bench", "--port", &server.port()]).args(flags.split(' '));
+    let output = command.stderr(full()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(matches!(output.status.code(), Some(0 | 2)) && text.contains("verdict"), "{}: {text}", output.status);
+    for what in ["bench", "plan"] {
+        let mut command = Command::new(binary());
+        command.args([what, "--port", &closed_port().to_string()]);
+        let status = command.stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{what}");
+    }
+}
+
 #[test]
 fn the_name_of_a_file_may_be_no_text() {
     let server = Server::start(1);
