@@ -27,12 +27,14 @@ pub struct Schedule {
     block: u64,
     /// The last moment within it, as a part of it.
     part: f64,
-    /// Where the moments of evenly spread ones lie between two: parts (threads) take turns.
+    /// Where the moments of evenly spread ones lie between two, and when a block has the odd one: parts (threads) take
+    /// turns.
     phase: f64,
 }
 
 impl Schedule {
-    /// `count` moments within `length_ns`. `phase`, below 1, is where in each interval those of a constant rate lie.
+    /// `count` moments within `length_ns`. `phase`, below 1, is where in each interval those of a constant rate lie, and how
+    /// early a share that is no whole number is rounded up: that of all parts together then is as even as can be.
     pub fn new(arrivals: Arrivals, count: u64, length_ns: u64, phase: f64, random: Random) -> Schedule {
         assert!((0.0..1.0).contains(&phase), "a phase of {phase}");
         let length_ns = length_ns as f64;
@@ -58,7 +60,11 @@ impl Schedule {
 
     /// How many moments there are in the blocks before `block`.
     fn count_before(&self, block: u64) -> u64 {
-        (u128::from(self.count) * u128::from(block) / u128::from(self.block_count)) as u64
+        if block == 0 {
+            return 0;
+        }
+        let rounding = (self.phase * self.block_count as f64) as u128;
+        ((u128::from(self.count) * u128::from(block) + rounding) / u128::from(self.block_count)) as u64
     }
 
     fn poisson(&mut self) -> f64 {
@@ -117,6 +123,23 @@ mod tests {
         let moments = moments(Arrivals::Poisson, 1_000, 10 * S);
         for second in 0..10 {
             assert_eq!(moments.iter().filter(|at_ns| **at_ns / S == second).count(), 100);
+        }
+    }
+
+    /// Threads that all rounded alike would have the odd requests in the same seconds.
+    #[test]
+    fn the_share_of_all_threads_is_even() {
+        for (count, threads) in [(1_010, 4), (10_007, 7), (3, 4)] {
+            let mut shares = [0_u64; 10];
+            for thread in 0..threads {
+                let phase = thread as f64 / threads as f64;
+                let mine = count * (thread + 1) / threads - count * thread / threads;
+                let schedule = Schedule::new(Arrivals::Poisson, mine, 10 * S, phase, Random::new(3, thread));
+                schedule.for_each(|at_ns| shares[(at_ns / S) as usize] += 1);
+            }
+            assert_eq!(shares.iter().sum::<u64>(), count);
+            let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+            assert!(most - least <= 2, "{count} of {threads} threads: {shares:?}");
         }
     }
 
