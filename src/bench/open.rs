@@ -15,6 +15,7 @@ use super::buffer;
 use super::choice::{Choice, Place};
 use super::pace::{now_ns, sleep_until};
 use super::random::Random;
+use super::record::SECOND_NS;
 use super::reopen::{closed_by_server, reopen};
 use super::requests::{Drawn, Standing};
 use super::result::Load;
@@ -126,7 +127,7 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
     let mut choice = Choice::new(thread, connections);
     let pipeline = thread.run.pipeline;
     let (mut event_count, mut before_ns) = (0, now_ns());
-    let mut moments = moments(thread);
+    let mut moments = Moments::of(thread);
     let mut next = moments.next();
     // How long the server kept requests from being handed out: too many waited for it, or no connection was there.
     let mut held_ns = 0;
@@ -184,13 +185,7 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
     // What was not handed out before the end was to be sent all the same.
     let Some(first) = next else { return };
     let behind_ns = now_ns().saturating_sub(first.intended_ns);
-    let (span, end_ns) = (thread.span.get(), thread.due_end_ns.get());
-    let mut left_count = 0;
-    let left = std::iter::once(first).chain(moments).take_while(|moment| moment.intended_ns < end_ns);
-    for moment in left {
-        thread.report.borrow_mut().count_intended(span, moment.intended_ns, pipeline as u64);
-        left_count += if span.contains(moment.intended_ns) { pipeline as u64 } else { 0 };
-    }
+    let left_count = moments.count_left(thread, first);
     // The pacer is so far behind by the doing of whoever has held it up for the larger part of that.
     if held_ns < behind_ns / 2 {
         thread.report.borrow_mut().withheld_count += left_count;
@@ -209,16 +204,73 @@ fn place(choice: &mut Choice, thread: &Thread, connections: &[Rc<Connection>], m
     (place, drawn.map_or(What::Any, What::Drawn))
 }
 
-/// What this thread is to send, in the order of its times.
-fn moments(thread: &Thread) -> Box<dyn Iterator<Item = Moment> + '_> {
-    let (begin_ns, start_ns) = (thread.begin_ns, thread.span.get().start_ns);
-    if let Some(trace) = &thread.run.trace {
-        let moments = trace.moments(thread.index, thread.run.threads, thread.run.connections);
-        return Box::new(moments.map(move |(ns, number)| Moment { intended_ns: start_ns + ns, number }));
+/// What a thread is to send, in the order of its times.
+enum Moments<'a> {
+    /// Those of the warm-up, and those of the measured time, each from its own beginning on.
+    Scheduled {
+        begin_ns: u64,
+        warm_up: Schedule,
+        start_ns: u64,
+        measured: Schedule,
+    },
+    Recorded(Box<dyn Iterator<Item = Moment> + 'a>),
+}
+
+impl Moments<'_> {
+    fn of(thread: &Thread) -> Moments<'_> {
+        let (begin_ns, start_ns) = (thread.begin_ns, thread.span.get().start_ns);
+        if let Some(trace) = &thread.run.trace {
+            let moments = trace.moments(thread.index, thread.run.threads, thread.run.connections);
+            let moments = moments.map(move |(ns, number)| Moment { intended_ns: start_ns + ns, number });
+            return Moments::Recorded(Box::new(moments));
+        }
+        let (warm_up, measured) = schedules(&thread.run, thread.index, start_ns - begin_ns);
+        Moments::Scheduled { begin_ns, warm_up, start_ns, measured }
     }
-    let (warm_up, measured) = schedules(&thread.run, thread.index, start_ns - begin_ns);
-    let moments = warm_up.map(move |ns| begin_ns + ns).chain(measured.map(move |ns| start_ns + ns));
-    Box::new(moments.map(|intended_ns| Moment { intended_ns, number: 0 }))
+
+    /// Count as intended what was to be sent from `first` on until the end, and answer how many requests of the measured time
+    /// that were. At a rate that nobody can offer there are too many to draw them one by one.
+    fn count_left(self, thread: &Thread, first: Moment) -> u64 {
+        let (span, end_ns, pipeline) = (thread.span.get(), thread.due_end_ns.get(), thread.run.pipeline as u64);
+        let report = &mut *thread.report.borrow_mut();
+        let mut left_count = 0;
+        let mut count = |ns: u64, moment_count: u64| {
+            report.count_intended(span, ns, moment_count * pipeline);
+            left_count += if span.contains(ns) { moment_count * pipeline } else { 0 };
+        };
+        let is_due = |ns: u64| ns < end_ns;
+        count(first.intended_ns, u64::from(is_due(first.intended_ns)));
+        match self {
+            Moments::Scheduled { start_ns, measured, .. } => {
+                let mut counted = 0;
+                for second_ns in (start_ns..end_ns).step_by(SECOND_NS as usize) {
+                    let before = measured.left_before((second_ns + SECOND_NS).min(end_ns) - start_ns);
+                    count(second_ns, before - counted);
+                    counted = before;
+                }
+            }
+            Moments::Recorded(moments) => {
+                moments.take_while(|moment| is_due(moment.intended_ns)).for_each(|moment| count(moment.intended_ns, 1));
+            }
+        }
+        left_count
+    }
+}
+
+impl Iterator for Moments<'_> {
+    type Item = Moment;
+
+    #[inline]
+    fn next(&mut self) -> Option<Moment> {
+        match self {
+            Moments::Scheduled { begin_ns, warm_up, start_ns, measured } => {
+                let warm_up_ns = warm_up.next().map(|ns| *begin_ns + ns);
+                let intended_ns = warm_up_ns.or_else(|| measured.next().map(|ns| *start_ns + ns))?;
+                Some(Moment { intended_ns, number: 0 })
+            }
+            Moments::Recorded(moments) => moments.next(),
+        }
+    }
 }
 
 /// Those of the warm-up and of the measured time of one thread, each from its own beginning.

@@ -58,6 +58,28 @@ impl Schedule {
         self.count - self.given_count
     }
 
+    /// How many of the moments that are left lie before `at_ns`, without drawing them: of a Poisson process as many as are to
+    /// be expected, and exactly as many at the end of a block.
+    pub fn left_before(&self, at_ns: u64) -> u64 {
+        let at_ns = at_ns as f64;
+        if at_ns >= self.length_ns {
+            return self.left_count();
+        }
+        let count = match self.arrivals {
+            Arrivals::Poisson => {
+                let block = ((at_ns / self.block_ns) as u64).max(self.block);
+                let (before, end) = (self.count_before(block).max(self.given_count), self.count_before(block + 1));
+                let from = if block == self.block { self.part } else { 0.0 };
+                let part = (at_ns / self.block_ns - block as f64 - from) / (1.0 - from);
+                before + (end.saturating_sub(before) as f64 * part.clamp(0.0, 1.0)).round() as u64
+            }
+            Arrivals::Constant | Arrivals::Trace => {
+                (at_ns * self.count as f64 / self.length_ns - self.phase).ceil().max(0.0) as u64
+            }
+        };
+        count.saturating_sub(self.given_count).min(self.left_count())
+    }
+
     /// How many moments there are in the blocks before `block`.
     fn count_before(&self, block: u64) -> u64 {
         if block == 0 {
@@ -140,6 +162,26 @@ mod tests {
             assert_eq!(shares.iter().sum::<u64>(), count);
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
             assert!(most - least <= 2, "{count} of {threads} threads: {shares:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_counted_as_if_it_had_been_drawn() {
+        for arrivals in [Arrivals::Poisson, Arrivals::Constant] {
+            for given_count in [0, 1, 777, 9_999, 10_000] {
+                let mut schedule = Schedule::new(arrivals, 10_000, 10 * S, 0.25, Random::new(3, 0));
+                schedule.by_ref().take(given_count).for_each(drop);
+                let left: Vec<u64> = schedule.clone().collect();
+                for at_ns in (0..=10).map(|second| second * S).chain([10 * S + 5, 1_234_567_890, 770_000_000]) {
+                    let (counted, drawn) = (schedule.left_before(at_ns), left.iter().filter(|ns| **ns < at_ns).count());
+                    // Within a second a Poisson process is its own master: so many are expected, give or take 5 deviations.
+                    let slack = if arrivals == Arrivals::Poisson && at_ns % S != 0 { 80 } else { 0 };
+                    assert!(
+                        counted.abs_diff(drawn as u64) <= slack,
+                        "{arrivals:?} {given_count} {at_ns}: {counted} {drawn}"
+                    );
+                }
+            }
         }
     }
 
