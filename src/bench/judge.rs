@@ -124,7 +124,13 @@ impl Facts<'_> {
             return Verdict::Mismatch { reason };
         }
         if self.requests.answered == 0 {
-            return Verdict::Inconclusive { reason: "nothing was answered within the measured time".to_owned() };
+            let reason = match intended {
+                0 => {
+                    "no request was to be sent within the measured time: choose a higher --rate or a longer --duration"
+                }
+                _ => "nothing was answered within the measured time",
+            };
+            return Verdict::Inconclusive { reason: reason.to_owned() };
         }
         match self.is_late().or_else(|| self.is_kept()) {
             Some(reason) => Verdict::Inconclusive { reason },
@@ -199,7 +205,8 @@ impl Facts<'_> {
         let summary = if withheld > 0 {
             format!("the generator: it did not come to {withheld} of {} requests", self.requests.intended)
         } else if self.requests.answered == 0 {
-            "the server answered nothing".to_owned()
+            let asked = self.requests.intended > 0;
+            if asked { "the server answered nothing" } else { "none: no request was to be sent" }.to_owned()
         } else if self.is_saturated() {
             format!("the generator: its busiest thread had work for {:.0}% of the time", 100.0 * self.busiest())
         } else if self.is_achieved() {
@@ -371,6 +378,19 @@ mod tests {
         assert!(reason(verdict(queued)).contains("4 could not be sent"));
         let lost = verdict(Requests { resets: 1, ..queued });
         assert!(reason(lost).contains("4 could not be sent; the response times are without them"));
+    }
+
+    #[test]
+    fn a_server_that_was_asked_nothing_is_not_blamed() {
+        let (response, lateness) = (of(10, 500_000), of(10, 1_000));
+        let of_none = |intended| Facts {
+            requests: Requests { intended, sent: intended, ..Requests::default() },
+            ..facts(OPEN, &response, &lateness)
+        };
+        assert!(reason(of_none(0).verdict()).contains("choose a higher --rate"));
+        assert!(of_none(0).bottleneck().summary.starts_with("none"));
+        assert!(reason(of_none(5).verdict()).contains("nothing was answered"));
+        assert_eq!(of_none(5).bottleneck().summary, "the server answered nothing");
     }
 
     #[test]

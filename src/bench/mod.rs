@@ -8,6 +8,7 @@ pub mod command;
 pub mod watch;
 
 // What is to be done.
+pub mod batches;
 pub mod count;
 pub mod distribution;
 pub mod flags;

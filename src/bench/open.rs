@@ -11,16 +11,13 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::batches::Batches;
 use super::buffer;
 use super::choice::{Choice, Place};
 use super::pace::{now_ns, sleep_until};
-use super::random::Random;
 use super::record::SECOND_NS;
 use super::reopen::{closed_by_server, reopen};
 use super::requests::{Drawn, Standing};
-use super::result::Load;
-use super::run::Run;
-use super::schedule::Schedule;
 use super::thread::{Connection, Thread};
 use crate::limits::LOAD_PENDING_COUNT_MAX;
 use crate::socket::Buffer;
@@ -40,10 +37,12 @@ const DRAIN_TICK_NS: u64 = 1_000_000;
 /// The pacer never sleeps for longer, however far off the next request is: the run may be stopped meanwhile.
 const SLEEP_NS_MAX: u64 = 50_000_000;
 
-/// A request that is to come.
+/// A request that is to come; several of them where they are sent together.
 #[derive(Clone, Copy)]
 struct Moment {
     intended_ns: u64,
+    /// As many as a pipeline, but for the last moment of all.
+    count: u32,
     /// Its number in the trace, if one is replayed.
     number: usize,
 }
@@ -52,6 +51,7 @@ struct Moment {
 #[derive(Clone, Copy)]
 struct Due {
     intended_ns: u64,
+    count: u32,
     what: What,
 }
 
@@ -125,7 +125,6 @@ pub async fn load(thread: &Rc<Thread>, connections: &[Rc<Connection>], buffers: 
 /// Hand out requests at their times.
 async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Queue]) {
     let mut choice = Choice::new(thread, connections);
-    let pipeline = thread.run.pipeline;
     let (mut event_count, mut before_ns) = (0, now_ns());
     let mut moments = Moments::of(thread);
     let mut next = moments.next();
@@ -152,10 +151,11 @@ async fn pace(thread: &Rc<Thread>, connections: &[Rc<Connection>], queues: &[Que
                 if place == Place::Later {
                     break;
                 }
-                thread.report.borrow_mut().count_intended(thread.span.get(), moment.intended_ns, pipeline as u64);
+                let Moment { intended_ns, count, .. } = moment;
+                thread.report.borrow_mut().count_intended(thread.span.get(), intended_ns, u64::from(count));
                 if let Place::To(connection) = place {
-                    thread.pending_count.set(thread.pending_count.get() + pipeline);
-                    queues[connection].push(Due { intended_ns: moment.intended_ns, what });
+                    thread.pending_count.set(thread.pending_count.get() + count as usize);
+                    queues[connection].push(Due { intended_ns, count, what });
                 }
                 turn_count += 1;
                 next = moments.next();
@@ -209,9 +209,9 @@ enum Moments<'a> {
     /// Those of the warm-up, and those of the measured time, each from its own beginning on.
     Scheduled {
         begin_ns: u64,
-        warm_up: Schedule,
+        warm_up: Batches,
         start_ns: u64,
-        measured: Schedule,
+        measured: Batches,
     },
     Recorded(Box<dyn Iterator<Item = Moment> + 'a>),
 }
@@ -221,25 +221,27 @@ impl Moments<'_> {
         let (begin_ns, start_ns) = (thread.begin_ns, thread.span.get().start_ns);
         if let Some(trace) = &thread.run.trace {
             let moments = trace.moments(thread.index, thread.run.threads, thread.run.connections);
-            let moments = moments.map(move |(ns, number)| Moment { intended_ns: start_ns + ns, number });
+            let moments = moments.map(move |(ns, number)| Moment { intended_ns: start_ns + ns, count: 1, number });
             return Moments::Recorded(Box::new(moments));
         }
-        let (warm_up, measured) = schedules(&thread.run, thread.index, start_ns - begin_ns);
+        let warm_up = Batches::of_warm_up(&thread.run, thread.index, start_ns - begin_ns);
+        let measured = Batches::measured(&thread.run, thread.index);
         Moments::Scheduled { begin_ns, warm_up, start_ns, measured }
     }
 
     /// Count as intended what was to be sent from `first` on until the end, and answer how many requests of the measured time
     /// that were. At a rate that nobody can offer there are too many to draw them one by one.
     fn count_left(self, thread: &Thread, first: Moment) -> u64 {
-        let (span, end_ns, pipeline) = (thread.span.get(), thread.due_end_ns.get(), thread.run.pipeline as u64);
+        let (span, end_ns) = (thread.span.get(), thread.due_end_ns.get());
         let report = &mut *thread.report.borrow_mut();
         let mut left_count = 0;
-        let mut count = |ns: u64, moment_count: u64| {
-            report.count_intended(span, ns, moment_count * pipeline);
-            left_count += if span.contains(ns) { moment_count * pipeline } else { 0 };
+        let mut count = |ns: u64, request_count: u64| {
+            report.count_intended(span, ns, request_count);
+            left_count += if span.contains(ns) { request_count } else { 0 };
         };
-        let is_due = |ns: u64| ns < end_ns;
-        count(first.intended_ns, u64::from(is_due(first.intended_ns)));
+        if first.intended_ns < end_ns {
+            count(first.intended_ns, u64::from(first.count));
+        }
         match self {
             Moments::Scheduled { start_ns, measured, .. } => {
                 let mut counted = 0;
@@ -250,7 +252,8 @@ impl Moments<'_> {
                 }
             }
             Moments::Recorded(moments) => {
-                moments.take_while(|moment| is_due(moment.intended_ns)).for_each(|moment| count(moment.intended_ns, 1));
+                let due = moments.take_while(|moment| moment.intended_ns < end_ns);
+                due.for_each(|moment| count(moment.intended_ns, u64::from(moment.count)));
             }
         }
         left_count
@@ -264,28 +267,14 @@ impl Iterator for Moments<'_> {
     fn next(&mut self) -> Option<Moment> {
         match self {
             Moments::Scheduled { begin_ns, warm_up, start_ns, measured } => {
-                let warm_up_ns = warm_up.next().map(|ns| *begin_ns + ns);
-                let intended_ns = warm_up_ns.or_else(|| measured.next().map(|ns| *start_ns + ns))?;
-                Some(Moment { intended_ns, number: 0 })
+                let warm_up = warm_up.next().map(|(ns, count)| (*begin_ns + ns, count));
+                let (intended_ns, count) =
+                    warm_up.or_else(|| measured.next().map(|(ns, count)| (*start_ns + ns, count)))?;
+                Some(Moment { intended_ns, count, number: 0 })
             }
             Moments::Recorded(moments) => moments.next(),
         }
     }
-}
-
-/// Those of the warm-up and of the measured time of one thread, each from its own beginning.
-fn schedules(run: &Run, index: usize, warm_up_ns: u64) -> (Schedule, Schedule) {
-    let Load::Open { rate_per_s, arrivals } = run.load else { unreachable!("a closed loop has no schedule") };
-    let schedule = |length_ns: u64, stream: u64| {
-        // Batches of the whole run until the end of the thread's part: rounding is not repeated for each thread.
-        let total = rate_per_s * length_ns as f64 / 1e9 / run.pipeline as f64;
-        let until = |thread: usize| (total * thread as f64 / run.threads as f64).round() as u64;
-        let count = until(index + 1) - until(index);
-        let phase = index as f64 / run.threads as f64;
-        let random = Random::new(run.seed, 1 + (2 * run.threads + 3 * index) as u64 + stream);
-        Schedule::new(arrivals, count, length_ns, phase, random)
-    };
-    (schedule(warm_up_ns, 0), schedule(run.length_ns(), 1))
 }
 
 /// Send what is queued for a connection and receive the replies, both at their own pace; opened again where it is lost.
@@ -311,7 +300,7 @@ async fn attend(
         queue.held_until_ns.set(now_ns());
     }
     // What was not sent never will be.
-    let unsent_count = queue.due.take().len() * thread.run.pipeline;
+    let unsent_count: usize = queue.due.take().iter().map(|due| due.count as usize).sum();
     thread.pending_count.set(thread.pending_count.get() - unsent_count);
 }
 
@@ -339,7 +328,7 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, ou
             let room_count = output.len() / (pipeline * thread.run.mix.request_bytes_max());
             let mut bytes = 0;
             for _ in 0..room_count.min(due.len()) {
-                let Due { intended_ns, what } = due.pop_front().expect("it is not empty");
+                let Due { intended_ns, count, what } = due.pop_front().expect("it is not empty");
                 if let (What::Recorded(number), Some(trace)) = (what, &thread.run.trace) {
                     let (request, tag) = trace.request(number as usize);
                     output[bytes..bytes + request.len()].copy_from_slice(request);
@@ -347,23 +336,23 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, ou
                     bytes += request.len();
                 } else {
                     let mut push = |command, key| flight.push(command, key, intended_ns, &thread.rules);
-                    let mut left_count = pipeline;
+                    let mut left_count = count as usize;
                     if let (What::Drawn(drawn), Some(part)) = (what, part) {
                         bytes += requests.write_drawn(&mut output[bytes..], drawn, part, &mut push);
                         left_count -= 1;
                     }
                     let mut none = Standing::default();
                     let standing = if bytes == 0 { &mut standing } else { &mut none };
-                    let (count, more_bytes) =
+                    let (written_count, more_bytes) =
                         requests.write(&mut output[bytes..], standing, left_count, part, &mut push);
-                    assert!(count == left_count, "there is room for {room_count} times {pipeline} requests");
+                    assert!(written_count == left_count, "there is room for {room_count} times {pipeline} requests");
                     bytes += more_bytes;
                 }
-                flight.sent(pipeline as u32, now);
+                flight.sent(count, now);
                 if span.contains(intended_ns) {
-                    report.count_sent(span, now, pipeline as u64);
+                    report.count_sent(span, now, u64::from(count));
                     let own_ns = now - intended_ns.max(held_until_ns).min(now);
-                    report.own_lateness.saturating_record_n(own_ns, pipeline as u64);
+                    report.own_lateness.saturating_record_n(own_ns, u64::from(count));
                 }
             }
             bytes

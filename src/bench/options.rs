@@ -161,28 +161,33 @@ fn replay(path: &Path) -> Result<Shape, StartError> {
 }
 
 #[cfg(test)]
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+}
+
+#[cfg(test)]
+fn host() -> Host {
+    Host { cores: vec![0, 1, 2, 3], ..Host::read() }
+}
+
+/// The run that a command line describes, for tests.
+#[cfg(test)]
+pub(super) fn described(flags: &str) -> Result<Run, String> {
+    use clap::Parser;
+    let arguments: Vec<String> = std::iter::once("bench").chain(flags.split_whitespace()).map(str::to_owned).collect();
+    let line = Line::try_parse_from(&arguments).map_err(|error| error.to_string())?;
+    line.options.resolve(&host(), arguments).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
 mod tests {
     use clap::Parser;
 
+    use super::described as resolve;
     use super::*;
     use crate::bench::flags::HIDDEN;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: Options,
-    }
-
-    fn host() -> Host {
-        Host { cores: vec![0, 1, 2, 3], ..Host::read() }
-    }
-
-    fn resolve(flags: &str) -> Result<Run, String> {
-        let arguments: Vec<String> =
-            std::iter::once("bench").chain(flags.split_whitespace()).map(str::to_owned).collect();
-        let line = Line::try_parse_from(&arguments).map_err(|error| error.to_string())?;
-        line.options.resolve(&host(), arguments).map_err(|error| error.to_string())
-    }
 
     #[test]
     fn without_flags_it_is_the_canonical_workload() {

@@ -24,8 +24,15 @@ fn a_closed_loop_sends_as_many_requests_as_asked_for() {
 #[test]
 fn a_few_requests_are_answered_as_many_are() {
     let server = Server::start(1);
-    for (flags, count) in [("--requests 1", 1), ("--requests 3 --connections 50", 3), ("--rate 5k --requests 500", 500)]
-    {
+    for (flags, count) in [
+        ("--requests 1", 1),
+        ("--requests 3 --connections 50", 3),
+        ("--rate 5k --requests 500", 500),
+        // The last of what is sent at once is what the others have left.
+        ("--rate 10k --requests 1000 --pipeline 300", 1_000),
+        ("--requests 100 --pipeline 256", 100),
+        ("--requests 101 --pipeline 7 --threads 2", 101),
+    ] {
         let result = run(server.address(), &format!("--keys 10 {flags}")).unwrap();
         assert_right(&result);
         assert_eq!((result.requests.intended, result.requests.answered), (count, count), "{flags}");
