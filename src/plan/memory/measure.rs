@@ -54,8 +54,7 @@ pub fn measure(
     let mut servers = Servers::connect(nodes)?;
     let names = Names::new(forms, seed as u32 ^ std::process::id().rotate_left(16));
     let info = servers.info()?;
-    let room = info.maxmemory_bytes.map_or(u64::MAX, |max| max.saturating_sub(info.used_bytes));
-    if room < key_count * (names.bytes_max() as u64 + ENTRY_BYTES_MAX) {
+    if room_bytes(&info) < key_count * (names.bytes_max() as u64 + ENTRY_BYTES_MAX) {
         return Err(format!(
             "there is no room for {key_count} counters below the server's maxmemory. Choose fewer --memory-keys"
         ));
@@ -100,6 +99,13 @@ pub fn measure(
     let server_count = servers.firsts.len() as u64;
     Memory::of(Measured { info, server_count, before_count, points, connections })
         .ok_or_else(|| "the server's memory did not change".to_owned())
+}
+
+/// How much may be added. Tallyring's `maxmemory` is for counters alone, and `used_memory` has its fixed part too.
+fn room_bytes(info: &Info) -> u64 {
+    let empty_bytes = info.fixed_bytes.and(info.startup_bytes).unwrap_or(0);
+    let counted_bytes = info.used_bytes.saturating_sub(empty_bytes);
+    info.maxmemory_bytes.map_or(u64::MAX, |max| max.saturating_sub(counted_bytes))
 }
 
 /// The names of the counters: unlike those of the load and of other runs, and as long as those of the load.
@@ -281,6 +287,15 @@ mod tests {
         let ours = "used_memory:1000\r\nused_memory_ceiling:700\r\nmaxmemory:500\r\n";
         assert_eq!(parse(ours).unwrap().fixed_bytes, Some(200));
         assert_eq!(parse("nothing"), None);
+    }
+
+    #[test]
+    fn what_a_server_takes_empty_is_no_counters_of_tallyring() {
+        let info = Info { used_bytes: 900, startup_bytes: Some(800), maxmemory_bytes: Some(500), ..Info::default() };
+        assert_eq!(room_bytes(&Info { fixed_bytes: Some(800), ..info }), 400);
+        // Another server's limit is for all of it.
+        assert_eq!(room_bytes(&Info { maxmemory_bytes: Some(1_000), ..info }), 100);
+        assert_eq!(room_bytes(&Info { maxmemory_bytes: None, ..info }), u64::MAX);
     }
 
     #[test]
