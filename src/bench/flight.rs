@@ -24,8 +24,12 @@ pub struct Rule {
     increments: Vec<i64>,
     /// All of them together.
     increment: i64,
+    /// Elements of a read's reply.
+    read_count: usize,
     /// The first key's values can be compared with those that other commands have seen.
     comparable: bool,
+    /// Nothing of the load takes counters away: one that was there and is not is as wrong as one that fell.
+    lasting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,7 @@ impl Rule {
         // Numbers mean the same key only where the names have the same form.
         let names = templates.iter().find(|template| matches!(template.effect, Effect::Counts(_)));
         let names = names.and_then(|template| template.names.as_ref());
+        let lasting = !templates.iter().any(|template| template.expires || template.effect == Effect::Unknown);
         let rule = |template: &Template| {
             let (kind, increments) = match &template.effect {
                 Effect::Counts(increments) => (Kind::Counts, increments.clone()),
@@ -52,6 +57,8 @@ impl Rule {
                 reply_count: template.reply_count,
                 increment: increments.iter().sum(),
                 increments,
+                read_count: template.named_key_count(),
+                lasting,
                 comparable: names.is_some() && template.names.as_ref() == names,
             }
         };
@@ -213,15 +220,24 @@ impl Flight {
                     });
                 }
                 Part::Null | Part::Other => {
-                    if rule.kind == Kind::Counts {
+                    let is_null = part == Part::Null;
+                    // What others have under keys that the load does not count on may be anything.
+                    if rule.kind == Kind::Counts || (rule.kind == Kind::Reads && !is_null && rule.comparable) {
                         shown.strange_count += 1;
+                    } else if rule.kind == Kind::Reads && *part_count == 0 && rule.comparable && rule.lasting {
+                        // No counter is one of 0.
+                        seen.see(request.key, 0, 0, shown);
                     }
                     *part_count += 1;
                 }
                 Part::End => {
                     let failed = std::mem::take(has_error);
-                    let too_few = rule.kind == Kind::Counts && *part_count < rule.increments.len() && !failed;
-                    shown.strange_count += u64::from(too_few);
+                    let is_strange = match rule.kind {
+                        Kind::Counts => *part_count < rule.increments.len(),
+                        Kind::Reads => *part_count != rule.read_count,
+                        Kind::Free => false,
+                    };
+                    shown.strange_count += u64::from(is_strange && !failed);
                     *part_count = 0;
                     request.reply_count -= 1;
                     if request.reply_count > 0 {
@@ -361,6 +377,46 @@ mod tests {
             assert_eq!(try_replies("incr", &[(0, 1)], replies).shown.strange_count, 1, "{replies:?}");
         }
         assert_eq!(try_replies("mincrby:3", &[(0, 1)], "*2\r\n:1\r\n:1\r\n").shown.strange_count, 1);
+    }
+
+    #[test]
+    fn reads_have_as_many_values_as_keys() {
+        for (mix, reply) in [
+            ("mget:3", "*3\r\n$1\r\n1\r\n$-1\r\n:2\r\n"),
+            ("mget:3", "-ERR no\r\n"),
+            ("get", "$-1\r\n"),
+            ("get", "$1\r\n7\r\n"),
+        ] {
+            let shown = try_replies(&format!("incr,{mix}"), &[(1, 1)], reply).shown;
+            assert_eq!((shown.strange_count, shown.backward_count), (0, 0), "{mix} {reply:?}");
+        }
+        for (mix, reply) in [
+            ("mget:3", "*2\r\n:1\r\n:1\r\n"),
+            ("mget:3", "*4\r\n:1\r\n:1\r\n:1\r\n:1\r\n"),
+            ("mget:3", "*0\r\n"),
+            ("mget:3", "*-1\r\n"),
+            ("mget:3", "*3\r\n:1\r\n+OK\r\n:1\r\n"),
+            ("get", "+OK\r\n"),
+            ("get", "*0\r\n"),
+        ] {
+            assert_eq!(try_replies(&format!("incr,{mix}"), &[(1, 1)], reply).shown.strange_count, 1, "{mix} {reply:?}");
+        }
+        // Where nothing is counted under those keys, they may be anybody's.
+        assert_eq!(try_replies("get", &[(0, 1)], "+text\r\n").shown.strange_count, 0);
+    }
+
+    #[test]
+    fn a_counter_that_was_there_and_is_gone_has_fallen() {
+        let replies = [":4\r\n$-1\r\n", ":4\r\n*2\r\n_\r\n:9\r\n"];
+        for (read, replies) in ["get", "mget:2"].into_iter().zip(replies) {
+            let tried = try_replies(&format!("incr,{read}"), &[(0, 1), (1, 1)], replies);
+            assert_eq!((tried.shown.backward_count, tried.shown.strange_count), (1, 0), "{read}");
+            assert!(tried.shown.backward.unwrap().contains("key number 1 was 4, then 0"));
+            // It may have had its time.
+            let tried = try_replies(&format!("incr,{read},expiring"), &[(0, 1), (1, 1)], replies);
+            assert_eq!(tried.shown.backward_count, 0, "{read}");
+        }
+        assert_eq!(try_replies("incr,get", &[(1, 1), (0, 1)], "$-1\r\n:1\r\n").shown.backward_count, 0);
     }
 
     #[test]

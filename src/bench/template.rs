@@ -225,6 +225,11 @@ impl Template {
         self.keys.first().map_or(0, Range::len)
     }
 
+    /// Keys that its first command names.
+    pub fn named_key_count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Keys that a request draws.
     pub fn key_count(&self) -> usize {
         self.key_count
