@@ -238,10 +238,14 @@ impl Thread {
             flight.take(&input[..received_bytes], &self.rules, &mut report.shown, |alike, count, error_count| {
                 recorder.record(alike, now_ns, count, error_count);
             });
+        // What came before an error in the replies was answered, and is not under way any more.
+        let answered_count = before_count - flight.len();
+        self.pending_count.set(self.pending_count.get() - answered_count);
+        if answered_count > 0 || taken.is_ok() {
+            report.last_reply_ns = now_ns;
+            connection.try_count.set(0);
+        }
         let consumed_bytes = taken.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        report.last_reply_ns = now_ns;
-        connection.try_count.set(0);
-        self.pending_count.set(self.pending_count.get() - (before_count - flight.len()));
         self.event_count.set(self.event_count.get() + 1);
         input.copy_within(consumed_bytes..received_bytes, 0);
         Ok(received_bytes - consumed_bytes)

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tallyring::bench::result::{Verdict, Verification};
@@ -122,6 +122,18 @@ fn a_server_that_goes_away_in_the_middle() {
 fn a_server_that_answers_too_much() {
     let finished = bench(faulty::start(Fault::AnswersTwice(2_000)), "--rate 5k --duration 1s --keys 100 -c 4");
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stdout);
+}
+
+/// What came before the broken reply was answered, and nothing is waited for behind it.
+#[test]
+fn a_server_that_answers_with_no_reply_in_the_middle() {
+    let start = Instant::now();
+    let result = crate::run(faulty::start(Fault::Garbles(2_000)), "--rate 5k --duration 1s --keys 100").unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let requests = result.requests;
+    assert_eq!((requests.sent, requests.resets, requests.reopened), (5_000, 1, 1), "{requests:?}");
+    let Verdict::Mismatch { reason } = &result.verdict else { panic!("{:?}", result.verdict) };
+    assert!(reason.contains("not RESP"), "{reason}");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum Fault {
     FallsSilent(u64),
     /// The n-th increment is answered twice.
     AnswersTwice(u64),
+    /// The n-th increment is answered, and then comes what is no reply.
+    Garbles(u64),
     /// Increments take so long each, one after the other.
     TakesTime(Duration),
     /// It speaks something else.
@@ -97,6 +99,7 @@ fn increment(state: &State, fault: Fault, key: &[u8]) -> Option<Vec<u8>> {
         Fault::FallsSilent(n) if number >= n => loop {
             std::thread::park();
         },
+        Fault::Garbles(n) if number == n => Some([&reply[..], b"HTTP/1.1 400 Bad Request\r\n"].concat()),
         Fault::AnswersTwice(n) if number == n => Some([&reply[..], &reply].concat()),
         _ => Some(reply),
     }
