@@ -70,7 +70,9 @@ impl Driven {
             server: self.server,
             retransmits: self.retransmits,
             verification: &verification,
-            error: shown.error.as_deref(),
+            // One at least, also where the end came in the middle of its reply.
+            errors: shown.error.as_deref().map(|error| (shown.error_count.max(1), error)),
+            is_cluster: run.cluster,
             reset,
             cut_short: self.cut_short.as_deref(),
         };

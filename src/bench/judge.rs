@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::histogram::percentile_ns;
 use super::result::{Bottleneck, Load, Requests, Verdict, Verification};
+use super::target::{MOVED, is_redirection};
 
 /// A thread that is busy for this share of the time has no reserve: what it measures is itself.
 pub const BUSY_SHARE_MAX: f64 = 0.95;
@@ -73,8 +74,10 @@ pub struct Facts<'a> {
     pub retransmits: Option<u64>,
     /// Whether the counters are right.
     pub verification: &'a Verification,
-    /// The first error reply.
-    pub error: Option<&'a str>,
+    /// How many requests were answered with errors, those before and after the measured time too, and the first error.
+    pub errors: Option<(u64, &'a str)>,
+    /// Each node was asked for its own keys.
+    pub is_cluster: bool,
     /// How the first connection that was lost ended.
     pub reset: Option<&'a str>,
     /// Why the run ended before its time.
@@ -87,17 +90,20 @@ impl Facts<'_> {
         if let Verification::Failed { findings } = self.verification {
             return Verdict::Mismatch { reason: findings.join("; ") };
         }
+        if let Some((count, text)) = self.errors {
+            let when = match self.requests.errors {
+                0 => ", all of them before or after the measured time",
+                _ => "",
+            };
+            let moved = if self.is_cluster && is_redirection(text) { MOVED } else { "" };
+            let reason = format!("{count} requests were answered with errors{when}, the first: {text}{moved}");
+            return Verdict::Mismatch { reason };
+        }
         if let Some(reason) = self.cut_short {
             return Verdict::Partial { reason: reason.to_owned() };
         }
-        let Requests { intended, sent, withheld, errors, unanswered, resets, reopened, .. } = self.requests;
+        let Requests { intended, sent, withheld, unanswered, resets, reopened, .. } = self.requests;
         let unsent = intended.saturating_sub(sent).saturating_sub(withheld);
-        if errors > 0 || self.error.is_some() {
-            let text = self.error.unwrap_or_default();
-            return Verdict::Mismatch {
-                reason: format!("{errors} requests were answered with errors, the first: {text}"),
-            };
-        }
         if resets > 0 {
             let how = self.reset.unwrap_or_default();
             let reason = format!(
@@ -270,7 +276,8 @@ mod tests {
             server: Some((0.7, 0.6)),
             retransmits: Some(0),
             verification: &PASSED,
-            error: None,
+            errors: None,
+            is_cluster: false,
             reset: None,
             cut_short: None,
         }
@@ -355,14 +362,31 @@ mod tests {
         assert_eq!(wrong.verdict(), Verdict::Mismatch { reason: "lost".to_owned() });
         let partial = Facts { cut_short: Some("stopped"), ..facts(OPEN, &response, &late) };
         assert_eq!(partial.verdict(), Verdict::Partial { reason: "stopped".to_owned() });
+        // An error was the server's own, whatever ended the run.
+        let refused = Facts { errors: Some((3, "OOM no")), ..partial };
+        assert_eq!(refused.verdict().exit_code(), 1);
         for requests in [
-            Requests { errors: 1, answered: 1, ..Requests::default() },
             Requests { resets: 1, answered: 1, ..Requests::default() },
             Requests { unanswered: 1, answered: 1, ..Requests::default() },
             Requests { intended: 2, sent: 1, answered: 1, ..Requests::default() },
         ] {
             assert_eq!(Facts { requests, ..facts(OPEN, &response, &late) }.verdict().exit_code(), 1);
         }
+    }
+
+    #[test]
+    fn errors_are_told_with_their_number_and_what_to_do() {
+        let (response, lateness) = (of(1_000_000, 500_000), of(1_000_000, 1_000));
+        let verdict = |errors, text, is_cluster| {
+            let requests = Requests { errors, answered: 10, ..Requests::default() };
+            let facts = facts(OPEN, &response, &lateness);
+            reason(Facts { requests, errors: Some((7, text)), is_cluster, ..facts }.verdict())
+        };
+        assert_eq!(verdict(5, "OOM no", true), "7 requests were answered with errors, the first: OOM no");
+        let outside = verdict(0, "OOM no", false);
+        assert!(outside.contains("7 requests") && outside.contains("before or after the measured time"), "{outside}");
+        assert!(verdict(5, "MOVED 1 10.0.0.1:7000", true).contains("Slots moved meanwhile"));
+        assert!(!verdict(5, "MOVED 1 10.0.0.1:7000", false).contains("Slots moved meanwhile"));
     }
 
     #[test]

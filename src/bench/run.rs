@@ -101,6 +101,12 @@ pub enum BenchError {
         /// Why.
         problem: String,
     },
+    /// A node of the cluster does not have the keys any more that it was asked for.
+    #[error("a node of the cluster sends requests elsewhere: {reply}{}", target::MOVED)]
+    Moved {
+        /// Its words.
+        reply: String,
+    },
     /// The cluster is not one.
     #[error("--cluster does not work with this server: {problem}")]
     Cluster {
@@ -140,6 +146,20 @@ impl BenchError {
     /// As a run's that was stopped, or failed.
     pub fn exit_code(&self) -> u8 {
         if matches!(self, BenchError::Interrupted) { 2 } else { 1 }
+    }
+}
+
+impl BenchError {
+    /// With `--cluster` in use it is no remedy for a request that is sent elsewhere.
+    fn in_cluster(self, run: &Run) -> BenchError {
+        match self {
+            BenchError::Counters { problem: reply } | BenchError::Target(TargetError::Refused { reply, .. })
+                if run.cluster && target::is_redirection(&reply) =>
+            {
+                BenchError::Moved { reply }
+            }
+            error => error,
+        }
     }
 }
 
@@ -193,7 +213,7 @@ pub fn run(run: &Run, observer: &mut dyn Observer) -> Result<RunResult, BenchErr
     let before = match &counted {
         Ok(names) => {
             observer.phase("reading the counters");
-            Some(verify::sum(&nodes, names, run.key_count, observer)?)
+            Some(verify::sum(&nodes, names, run.key_count, observer).map_err(|error| error.in_cluster(run))?)
         }
         Err(_) => None,
     };
@@ -221,8 +241,13 @@ fn verification(
     match verify::sum(nodes, names, run.key_count, &mut Deaf(observer)) {
         Ok(after) => verify::judge(before, after, &shown),
         Err(error) => {
-            driven.cut_short.get_or_insert_with(|| format!("the server was gone after the run: {error}"));
-            Verification::Off { reason: format!("the counters could not be read after the run: {error}") }
+            let error = error.in_cluster(run);
+            let reason = format!("the counters could not be read after the run: {error}");
+            let is_gone = matches!(error, BenchError::Target(_));
+            let cut_short =
+                || if is_gone { format!("the server was gone after the run: {error}") } else { reason.clone() };
+            driven.cut_short.get_or_insert_with(cut_short);
+            Verification::Off { reason }
         }
     }
 }
@@ -263,7 +288,8 @@ fn try_commands(run: &Run, nodes: &[Node]) -> Result<(), BenchError> {
         let replies = controls[owner].pipeline(&request, template.reply_count as usize, &template.tag)?;
         for reply in replies {
             if let Value::Error(reply) = reply {
-                return Err(TargetError::Refused { command: template.tag.clone(), reply }.into());
+                let refused = TargetError::Refused { command: template.tag.clone(), reply };
+                return Err(BenchError::from(refused).in_cluster(run));
             }
         }
     }

@@ -168,12 +168,20 @@ pub enum TargetError {
     },
 }
 
+/// What to do when a cluster sends a request elsewhere although its nodes were asked for their own keys.
+pub const MOVED: &str = ". Slots moved meanwhile: run it again when the cluster keeps them";
+
+/// Whether an error reply sends a request elsewhere.
+pub fn is_redirection(reply: &str) -> bool {
+    matches!(reply.split(' ').next(), Some("MOVED" | "ASK"))
+}
+
 /// What to do about an error reply, if that is known.
 pub fn remedy(reply: &str) -> &'static str {
     match reply.split(' ').next().unwrap_or_default() {
+        _ if is_redirection(reply) => ". It is a node of a cluster: use --cluster",
         "NOAUTH" => ". Give the password with --auth",
         "WRONGPASS" => ". Give another one with --auth",
-        "MOVED" | "ASK" => ". It is a node of a cluster: use --cluster",
         "DENIED" => ". It serves its own machine alone: see its --requirepass, or protected-mode",
         "NOPROTO" => ". Use --resp 2",
         _ => "",

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tallyring::bench::mix::Mix;
-use tallyring::bench::result::{RunResult, Verdict};
+use tallyring::bench::result::{RunResult, Verdict, Verification};
 use tallyring::bench::{self, Observer, Progress};
 
-use crate::faulty::request;
+use crate::faulty::{self, Fault, request};
 use crate::support::{Process, Server, binary, within};
 use crate::{assert_right, described, run};
 
@@ -87,6 +87,22 @@ fn cluster_of(nodes: [SocketAddr; 2]) -> SocketAddr {
         }
     });
     address
+}
+
+/// The errors of the load are what counts, though the counters cannot be read any more either.
+#[test]
+fn slots_that_move_meanwhile_are_a_mismatch_that_says_so() {
+    let nodes = [faulty::start(Fault::Moves(200)), faulty::start(Fault::Moves(u64::MAX))];
+    let result = run(cluster_of(nodes), "--cluster --rate 2k --duration 500ms --keys 2000 --connections 4").unwrap();
+    let Verdict::Mismatch { reason } = &result.verdict else { panic!("{:?}", result.verdict) };
+    assert!(reason.contains("MOVED 1 192.0.2.1:7000. Slots moved meanwhile"), "{reason}");
+    let Verification::Off { reason } = &result.verification else { panic!("{:?}", result.verification) };
+    assert!(reason.contains("Slots moved meanwhile") && !reason.contains("use --cluster"), "{reason}");
+    // Before the load begins there is no result.
+    let nodes = [faulty::start(Fault::Moves(0)), faulty::start(Fault::Moves(u64::MAX))];
+    let flags = "--cluster --rate 2k --duration 500ms --keys 2000 --connections 4";
+    let error = run(cluster_of(nodes), flags).unwrap_err();
+    assert!(error.to_string().contains("Slots moved meanwhile"), "{error}");
 }
 
 /// Takes a node away after a second, and starts it again on its port after a while.

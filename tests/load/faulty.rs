@@ -30,6 +30,8 @@ pub enum Fault {
     Garbles(u64),
     /// Increments take so long each, one after the other.
     TakesTime(Duration),
+    /// From the n-th increment on it sends whoever asks for a key elsewhere, as a node does whose slots have moved.
+    Moves(u64),
     /// It speaks something else.
     IsNoRedis,
 }
@@ -63,6 +65,9 @@ fn serve(state: &State, stream: TcpStream) -> Option<()> {
         let request = request(&mut input)?;
         let reply = match (&request[0][..], state.fault) {
             (_, Fault::IsNoRedis) => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            (b"INCR" | b"GET", Fault::Moves(n)) if state.increment_count.load(Ordering::Relaxed) >= n => {
+                b"-MOVED 1 192.0.2.1:7000\r\n".to_vec()
+            }
             (b"INCR", fault) => increment(state, fault, &request[1])?,
             (b"GET", _) => get(state, &request[1]),
             (b"MGET", _) => {
