@@ -223,6 +223,48 @@ fn what_cannot_be_planned_says_why() {
     }
 }
 
+/// The server is asked before anything of an earlier plan is touched, and what cannot be written is another matter.
+#[test]
+fn what_cannot_begin_says_whose_fault_it_is() {
+    let server = Server::start_with(1, &["--requirepass", "secret"]);
+    let directory = tempfile::tempdir().unwrap();
+    let ended = |output: Output, code: i32, said: &str| {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(said) && text.lines().count() == 1, "{text}");
+    };
+    let port = server.address().port();
+    let json = directory.path().join("plan.json");
+    std::fs::write(&json, "an earlier one's").unwrap();
+    ended(plan(port, directory.path(), &[]), 1, "Give the password with --auth");
+    // Not a plan's.
+    ended(plan(port, directory.path(), &["--auth", "secret"]), 2, "has a plan.json that would be lost");
+    assert_eq!(std::fs::read_to_string(&json).unwrap(), "an earlier one's");
+    ended(plan(port, Path::new("/dev/null/x"), &["--auth", "secret"]), 2, "cannot make /dev/null/x");
+}
+
+#[test]
+fn an_answer_that_cannot_be_printed_is_no_goal_that_is_not_met() {
+    let server = Limited::start(2_500.0);
+    let directory = tempfile::tempdir().unwrap();
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let mut child = command(server.address.port(), directory.path(), &[])
+        .stdout(Stdio::from(full))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    progress.find(|line| line.contains("ceiling")).expect("it calibrates");
+    // The plan's name is taken already, by what is known as its own.
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(directory.path().join("plan.json")).unwrap()).unwrap();
+    assert!(json["partial"].as_str().unwrap().contains("in the middle"), "{json}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let rest: Vec<String> = progress.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(2), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("cannot write to standard output")), "{rest:?}");
+}
+
 fn target(address: SocketAddr) -> Target {
     Target { address: Address::Tcp(address), auth: None, resp: 2 }
 }

@@ -279,7 +279,10 @@ fn check_connections(run: &Run, node_count: usize) -> Result<(), BenchError> {
 }
 
 /// Each command once: what the server does not know would only make a run of errors.
-fn try_commands(run: &Run, nodes: &[Node]) -> Result<(), BenchError> {
+///
+/// # Errors
+/// Where it refuses one, or does not answer.
+pub fn try_commands(run: &Run, nodes: &[Node]) -> Result<(), BenchError> {
     let mut controls = nodes.iter().map(|node| node.target.control()).collect::<Result<Vec<_>, _>>()?;
     for template in run.mix.templates() {
         let mut request = vec![0; template.request_bytes()];

@@ -4,12 +4,11 @@
 //! the plan is interrupted, marked as partial.
 
 use std::fs;
-use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::capacity::{Demand, PerNode, what_if};
+use super::directory;
 use super::drain::drain;
 use super::jitter::jitter;
 use super::memory;
@@ -29,13 +28,14 @@ use crate::bench::hlog;
 use crate::bench::mix::Form;
 use crate::bench::nodes::{self, Node};
 use crate::bench::result::{Arrivals, Load, RunResult, Server};
+use crate::bench::run::try_commands;
 use crate::bench::sink::Sink;
 use crate::bench::table;
 use crate::bench::target::{Address, Target};
 use crate::bench::units::{rate, time};
 use crate::bench::watch::Interruption;
 use crate::bench::written::{self, print};
-use crate::bench::{self, Limit, Observer, Run};
+use crate::bench::{self, BenchError, Limit, Observer, Run};
 use crate::host::{self, Host};
 
 /// How long the generator's ceiling and a point of the scaling are measured.
@@ -69,9 +69,9 @@ pub fn execute(options: &Options) -> ExitCode {
     };
     let mut planning = match Planning::begin(options, run) {
         Ok(planning) => planning,
-        Err(problem) => {
-            written::say(&format!("tallyring: {problem}"));
-            return ExitCode::from(1);
+        Err(failure) => {
+            written::say(&format!("tallyring: {failure}"));
+            return ExitCode::from(failure.exit_code());
         }
     };
     if let Err(problem) = planning.carry_out() {
@@ -82,14 +82,14 @@ pub fn execute(options: &Options) -> ExitCode {
     }
     let mut text = report::summary(&planning.plan);
     let written = planning.write().map(|()| {
-        text += &format!("written      {}\n", options.output.join("report.html").display());
+        text += &format!("written      {}\n", options.output.join(directory::PAGE).display());
     });
     let printed = print(&text).map_err(|error| error.to_string());
-    match written.and(printed) {
+    match written.and(printed).map_err(Failure::Output) {
         Ok(()) => ExitCode::from(planning.plan.exit_code()),
-        Err(problem) => {
-            written::say(&format!("tallyring: {problem}"));
-            ExitCode::from(1)
+        Err(failure) => {
+            written::say(&format!("tallyring: {failure}"));
+            ExitCode::from(failure.exit_code())
         }
     }
 }
@@ -103,31 +103,36 @@ struct Planning<'a> {
     started: Instant,
 }
 
-/// Logs of an earlier plan would be taken for this one's.
-fn remove_earlier(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_log = |name: &str| name.starts_with("trial-") && name.ends_with(".hlog");
-        if name.to_str().is_some_and(|name| is_log(name) || ["plan.json", "report.html"].contains(&name)) {
-            fs::remove_file(entry.path())?;
+/// Why there is no plan, not even a partial one.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Server(#[from] BenchError),
+    #[error("{0}")]
+    Output(String),
+}
+
+impl Failure {
+    /// A server that cannot be asked is 1, as in `tallyring bench`; what cannot be written is 2.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Server(error) => error.exit_code(),
+            Failure::Output(_) => 2,
         }
     }
-    Ok(())
 }
 
 impl<'a> Planning<'a> {
-    /// Everything that can go wrong at once does so here: a server that is down, a directory that cannot be made.
-    fn begin(options: &'a Options, run: Run) -> Result<Planning<'a>, String> {
-        let mut control = run.target.control().map_err(|error| error.to_string())?;
+    /// Everything that can go wrong at once does so here: a server that is down, or refuses the commands, a directory that
+    /// cannot be made. The server comes first: where it cannot be asked, an earlier plan is left as it is.
+    fn begin(options: &'a Options, run: Run) -> Result<Planning<'a>, Failure> {
+        let mut control = run.target.control().map_err(BenchError::from)?;
         let nodes = match run.cluster {
-            true => nodes::of_cluster(&mut control, &run.target).map_err(|error| error.to_string())?,
+            true => nodes::of_cluster(&mut control, &run.target)?,
             false => vec![Node { target: run.target.clone(), part: None }],
         };
-        fs::create_dir_all(&options.output)
-            .map_err(|error| format!("cannot make {}: {error}. Choose another --output", options.output.display()))?;
-        remove_earlier(&options.output)
-            .map_err(|error| format!("cannot remove an earlier plan from {}: {error}", options.output.display()))?;
+        try_commands(&run, &nodes)?;
+        directory::prepare(&options.output).map_err(Failure::Output)?;
         let started_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let server = Server {
             address: run.target.address.to_string(),
@@ -160,16 +165,14 @@ impl<'a> Planning<'a> {
             per_node: None,
             fleets: Vec::new(),
             notes,
-            partial: None,
+            partial: Some("the program ended in the middle of it".to_owned()),
         };
-        Ok(Planning {
-            options,
-            run,
-            nodes,
-            observer: Quiet { interruption: Interruption::listen() },
-            plan,
-            started: Instant::now(),
-        })
+        let observer = Quiet { interruption: Interruption::listen() };
+        let mut planning = Planning { options, run, nodes, observer, plan, started: Instant::now() };
+        // Until there is another one: the files beside it are known by it, whatever ends this program.
+        planning.write_json().map_err(Failure::Output)?;
+        planning.plan.partial = None;
+        Ok(planning)
     }
 
     /// The error is why it ended early; what was found until then is in the plan.
@@ -398,29 +401,17 @@ impl<'a> Planning<'a> {
     }
 
     fn write(&self) -> Result<(), String> {
-        let json = serde_json::to_string_pretty(&self.plan).expect("all of it has a form in JSON") + "\n";
-        for (name, text) in [("plan.json", json), ("report.html", report::html(&self.plan))] {
-            let path = self.options.output.join(name);
-            fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        }
-        Ok(())
+        self.write_json()?;
+        self.write_file(directory::PAGE, &report::html(&self.plan))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn write_json(&self) -> Result<(), String> {
+        let json = serde_json::to_string_pretty(&self.plan).expect("all of it has a form in JSON") + "\n";
+        self.write_file(directory::JSON, &json)
+    }
 
-    #[test]
-    fn only_an_earlier_plan_s_own_files_are_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["trial-01-climb.hlog", "plan.json", "report.html", "mine.hlog", "trial-notes.txt"] {
-            fs::write(directory.path().join(name), "x").unwrap();
-        }
-        remove_earlier(directory.path()).unwrap();
-        let left = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut left: Vec<_> = left.collect();
-        left.sort();
-        assert_eq!(left, ["mine.hlog", "trial-notes.txt"]);
+    fn write_file(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.options.output.join(name);
+        fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
     }
 }

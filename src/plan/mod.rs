@@ -17,6 +17,7 @@ pub mod trial;
 pub mod usl;
 
 // Asking a real server, and saying what came of it.
+mod directory;
 mod drain;
 pub mod execute;
 mod jitter;
