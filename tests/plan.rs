@@ -205,6 +205,8 @@ fn what_cannot_be_planned_says_why() {
         (&["--slo", "p99"], 2, "p99.9<1ms"),
         (&["--trial", "100ms"], 2, "--trial"),
         (&["--peak", "max"], 2, "--peak"),
+        (&["--max-rate", "50"], 2, "--max-rate is below 100 a second"),
+        (&["--start-rate", "20"], 2, "--start-rate is below 100 a second"),
         (&["--mix", "nonsense"], 2, "nonsense"),
         (&["--distribution", "many"], 2, "many"),
         (&["--cluster", "--command", "MGET a:{key} b:{key}"], 2, "not all of one slot"),

@@ -12,7 +12,7 @@ use super::directory;
 use super::drain::drain;
 use super::jitter::jitter;
 use super::memory;
-use super::options::{Options, per_s};
+use super::options::{FLOOR_PER_S, Options, per_s};
 use super::progress::{Quiet, line, say};
 use super::report;
 use super::result::{Calibration, Confirmed, FORMAT, Plan, Scaling, Step};
@@ -47,9 +47,6 @@ const PAUSED_SHARE_MAX: f64 = 0.02;
 
 /// A short trial takes this part of a long one, but a second at least.
 const SHORT_DIVISOR: u32 = 5;
-
-/// The lowest rate that is tried, in requests a second.
-const FLOOR_PER_S: f64 = 100.0;
 
 /// The keys of a load that has none, to see what a counter takes.
 const ANY_FORM: Form = Form { key_bytes: 16, expires: false };

@@ -19,6 +19,9 @@ use crate::startup::StartError;
 /// A long trial is at least so long: a share of its seconds must mean something.
 const TRIAL_MIN: Duration = Duration::from_secs(1);
 
+/// The lowest rate that is tried, in requests a second: in a shorter trial fewer say nothing of a goal.
+pub(super) const FLOOR_PER_S: f64 = 100.0;
+
 /// What of a trial is not measured, at its beginning.
 const WARMUP: Duration = Duration::from_millis(500);
 
@@ -58,11 +61,11 @@ pub struct Options {
     #[arg(long, help_heading = "Goal", value_name = "BITS")]
     pub network: Option<Bits>,
 
-    /// The first rate that is tried
+    /// The first rate that is tried; 100 or more
     #[arg(long, help_heading = "Search", default_value = "10k", value_name = "RATE")]
     pub start_rate: Rate,
 
-    /// The highest rate that is tried; the generator's own ceiling otherwise
+    /// The highest rate that is tried, 100 or more; the generator's own ceiling otherwise
     #[arg(long, help_heading = "Search", value_name = "RATE")]
     pub max_rate: Option<Rate>,
 
@@ -124,6 +127,12 @@ impl Options {
         for (flag, rate) in [("start-rate", Some(self.start_rate)), ("max-rate", self.max_rate), ("peak", self.peak)] {
             if rate == Some(Rate::Max) {
                 return Err(wrong(flag, "\"max\" is no rate here", "Give a number such as 500k"));
+            }
+        }
+        for (flag, rate) in [("start-rate", Some(self.start_rate)), ("max-rate", self.max_rate)] {
+            if rate.is_some_and(|rate| per_s(rate) < FLOOR_PER_S) {
+                let problem = format!("is below {FLOOR_PER_S} a second, the lowest rate that is tried");
+                return Err(wrong(flag, &problem, &format!("Choose {FLOOR_PER_S} or more")));
             }
         }
         let of_peak =
