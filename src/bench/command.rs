@@ -14,7 +14,7 @@ use super::result::RunResult;
 use super::run::{self, BenchError, Limit, Run};
 use super::target::Address;
 use super::watch::{Interruption, Terminal};
-use super::written::{Files, OTHER_SIDE, WriteError, print, say, write_log};
+use super::written::{Files, OTHER_SIDE, WriteError, is_same_file, print, say, write_log};
 use super::{compare, file, merge, table};
 use crate::host::{self, Host};
 use crate::startup::StartError;
@@ -122,6 +122,10 @@ fn compare_files(a: &Path, b: &Path, different_workloads: bool) -> Result<u8, Fa
 }
 
 fn merge_files(logs: &[PathBuf], hlog: Option<&Path>) -> Result<u8, Failure> {
+    if let Some((path, input)) = hlog.and_then(|path| Some((path, logs.iter().find(|log| is_same_file(log, path))?))) {
+        let problem = format!("{} is {}, which is to be merged", path.display(), input.display());
+        return Err(wrong("hlog", &problem, "Give the sum a file of its own").into());
+    }
     let (merged, totals) = merge::read(logs).map_err(Failure::Read)?;
     print(&merge::table(totals))?;
     if let Some(path) = hlog {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -195,6 +196,13 @@ pub fn write_log(path: &Path, log: &Log) -> Result<(), WriteError> {
 
 fn write(path: &Path, text: String) -> Result<(), WriteError> {
     fs::write(path, text).map_err(|error| WriteError::new(path, error))
+}
+
+/// Whether two paths lead to one file that is there.
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
+    let identity =
+        |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.is_file(), metadata.dev(), metadata.ino()));
+    identity(a).is_some_and(|a| a.0 && identity(b) == Some(a))
 }
 
 /// `out.json` for the first run of the first server; `out.vs.2.json` for the second of the other one.

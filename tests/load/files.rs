@@ -53,6 +53,12 @@ fn each_repetition_and_each_server_has_its_files() {
     assert_eq!(merged.status.code(), Some(0), "{}", merged.stderr);
     assert!(merged.stdout.contains("5,000"), "{}", merged.stdout);
     assert_eq!(tallyring(&["bench", "merge", &path("sum.hlog")]).stdout, merged.stdout);
+    let (kept, link) = (fs::read(path("out.2.hlog")).unwrap(), path("link"));
+    std::os::unix::fs::symlink(path("out.2.hlog"), &link).unwrap();
+    let onto_itself = tallyring(&["bench", "merge", &path("out.hlog"), &path("out.2.hlog"), "--hlog", &link]);
+    assert_eq!(onto_itself.status.code(), Some(2), "{}", onto_itself.stdout);
+    assert!(onto_itself.stderr.contains("which is to be merged"), "{}", onto_itself.stderr);
+    assert_eq!(fs::read(path("out.2.hlog")).unwrap(), kept);
     let wrong = tallyring(&["bench", "compare", &path("out.csv"), &path("out.json")]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(wrong.stderr.contains("out.csv is no result"), "{}", wrong.stderr);
