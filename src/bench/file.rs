@@ -11,23 +11,29 @@ use serde::{Deserialize, Serialize};
 
 use super::result::{FORMAT, RunResult};
 
-/// Files that are read are at most so long: a day with a line a second is a tenth of it.
-const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Files that are read are at most so long: some days. A day's three histograms a second take up to 5 KB each.
+const FILE_BYTES_MAX: u64 = 4 << 30;
+const _: () = assert!(FILE_BYTES_MAX > 3 * 24 * 3_600 * 3 * 5_000);
 
 /// So much is looked at to see whether a file is text at all.
 const LOOKED_AT_BYTES: u64 = 4 * 1_024;
 
 /// What a file holds.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct File {
     format: u32,
     runs: Vec<RunResult>,
 }
 
-/// The file's text.
-pub fn json(runs: &[RunResult]) -> String {
-    let file = File { format: FORMAT, runs: runs.to_vec() };
-    serde_json::to_string_pretty(&file).expect("all of it has a form in JSON") + "\n"
+/// Write a file's text, which is nowhere as a whole: a day's has as many bytes as all else in memory.
+pub fn write_json(runs: &[RunResult], out: &mut impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Written<'a> {
+        format: u32,
+        runs: &'a [RunResult],
+    }
+    serde_json::to_writer_pretty(&mut *out, &Written { format: FORMAT, runs })?;
+    out.write_all(b"\n")
 }
 
 /// The runs of a file, one at least. The error names the file, and what to do.

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::hlog::{self, Log, Totals};
 use super::result::{RunResult, Second, Verdict};
 use super::sample::{self, decades};
-use super::{csv, hgrm, html, table};
+use super::{csv, file, hgrm, html, table};
 
 /// What HdrHistogram 2.1.11's `HistogramLogProcessor -outputValueUnitRatio 1000` printed of a log with [`decades`].
 const GOLDEN_HGRM: &str = include_str!("outputs/decades.hgrm");
@@ -146,6 +146,10 @@ fn the_memory_for_a_runs_files_does_not_grow_with_its_seconds() {
     for (what, held_bytes) in [("writing a log", written), ("reading one", read), ("a page", page)] {
         assert!(held_bytes < bound_bytes, "{what} holds {held_bytes} bytes");
     }
+    // Packed they take a few kilobytes, which are not to be there twice.
+    run.seconds = (0..20).flat_map(|_| run.seconds.clone()).collect();
+    let json_bytes = held(&mut || file::write_json(std::slice::from_ref(&run), &mut std::io::sink()).unwrap());
+    assert!(json_bytes < 4 << 20, "writing JSON holds {json_bytes} bytes");
 }
 
 #[test]

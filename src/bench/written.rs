@@ -140,7 +140,7 @@ impl Files {
     pub fn write_runs(&self, results: &[RunResult], side: Option<&str>) -> Result<Option<PathBuf>, WriteError> {
         let Some(path) = self.json.as_ref().filter(|_| !results.is_empty()) else { return Ok(None) };
         let path = named(path, side, 0);
-        write(&path, file::json(results))?;
+        file::write(&path, |out| file::write_json(results, out)).map_err(|error| WriteError::new(&path, error))?;
         Ok(Some(path))
     }
 
