@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use super::target::{PATIENCE, Stream, Target, TargetError};
+use super::target::{Stream, Target, TargetError};
 
 /// Longest string and line of a reply outside of the load.
 const STRING_BYTES_MAX: usize = 1 << 20;
@@ -102,16 +102,7 @@ impl Control {
     /// # Errors
     /// Where they do not come.
     pub fn pipeline(&mut self, requests: &[u8], reply_count: usize, command: &str) -> Result<Vec<Value>, TargetError> {
-        let silent = |address: &str, error: io::Error| {
-            let error = match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {} s", PATIENCE.as_secs()))
-                }
-                io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it closed the connection"),
-                _ => error,
-            };
-            TargetError::Silent { address: address.to_owned(), command: command.to_owned(), error }
-        };
+        let silent = |address: &str, error| TargetError::silent(address, command, error);
         self.stream.get_mut().write_all(requests).map_err(|error| silent(&self.address, error))?;
         (0..reply_count).map(|_| value(&mut self.stream, 0).map_err(|error| silent(&self.address, error))).collect()
     }

@@ -168,6 +168,21 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// Nothing came: what the system says of that, in words.
+    pub fn silent(address: &str, command: &str, error: io::Error) -> TargetError {
+        let error = match error.kind() {
+            // Of a socket that is waited for no longer than so long, which the system calls unavailable.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {} s", PATIENCE.as_secs()))
+            }
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it closed the connection"),
+            _ => error,
+        };
+        TargetError::Silent { address: address.to_owned(), command: command.to_owned(), error }
+    }
+}
+
 /// What to do when a cluster sends a request elsewhere although its nodes were asked for their own keys.
 pub const MOVED: &str = ". Slots moved meanwhile: run it again when the cluster keeps them";
 
@@ -282,6 +297,16 @@ pub fn node_address(asked: &Address, host: &str, port: u16) -> io::Result<Addres
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_told_in_words() {
+        for (kind, said) in [
+            (io::ErrorKind::WouldBlock, "x did not answer MGET: nothing came for 5 s"),
+            (io::ErrorKind::UnexpectedEof, "x did not answer MGET: it closed the connection"),
+        ] {
+            assert_eq!(TargetError::silent("x", "MGET", kind.into()).to_string(), said);
+        }
+    }
 
     #[test]
     fn addresses_of_this_machine_are_known_as_such() {

@@ -96,14 +96,11 @@ impl Reader {
             reply_count += 1;
         }
         self.keys.clear();
-        let address = self.address.clone();
-        let silent = |error| TargetError::Silent { address, command: "MGET".to_owned(), error };
+        let silent = |error| TargetError::silent(&self.address, "MGET", error);
         self.stream.write_all(&self.requests).map_err(silent)?;
         let (mut sum, mut problem) = (0, None);
         let (mut replies, mut held_bytes) = (Replies::default(), 0);
         while reply_count > 0 {
-            let address = self.address.clone();
-            let silent = |error| TargetError::Silent { address, command: "MGET".to_owned(), error };
             let received_bytes = match self.stream.read(&mut self.buffer[held_bytes..]) {
                 Ok(0) => Err(silent(std::io::ErrorKind::UnexpectedEof.into())),
                 Ok(received_bytes) => Ok(received_bytes),
