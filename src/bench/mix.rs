@@ -122,9 +122,9 @@ impl Mix {
         self.ends.iter().position(|end| bits < *end).expect("the last end is beyond 32 bits")
     }
 
-    /// Bytes of the first command's first key.
+    /// Bytes of the first key of the first command that has one; 0 where none has.
     pub fn key_bytes(&self) -> usize {
-        self.templates[0].key_bytes()
+        self.templates.iter().map(Template::key_bytes).find(|bytes| *bytes > 0).unwrap_or(0)
     }
 
     /// Bytes of the longest request.
@@ -310,6 +310,7 @@ mod tests {
         assert_eq!(mix("incr,get,mget:3,ping").forms(), [form(16, false)]);
         assert_eq!(mix("incr=9,expiring:5").forms(), [form(16, false), form(16, true)]);
         assert_eq!(mix("ping").forms(), []);
+        assert_eq!([mix("ping,incr").key_bytes(), mix("ping").key_bytes()], [16, 0]);
         let commands = |commands: &[&str]| {
             let commands: Vec<String> = commands.iter().map(|command| (*command).to_owned()).collect();
             Mix::of_commands(&commands, 10).unwrap().forms()
