@@ -24,6 +24,13 @@ pub fn empty() -> Histogram<u64> {
     Histogram::new_with_bounds(1, TIME_NS_MAX, 3).expect("the bounds are sound")
 }
 
+/// Record a time of so many requests. What is longer than [`TIME_NS_MAX`] counts as that, though there are buckets behind
+/// it: whoever reads them takes no longer times.
+#[inline]
+pub fn record(histogram: &mut Histogram<u64>, ns: u64, count: u64) {
+    histogram.saturating_record_n(ns.min(TIME_NS_MAX), count);
+}
+
 /// The value in nanoseconds that a share `quantile` of the samples do not exceed; `None` when fewer than
 /// [`BEYOND_COUNT_MIN`] samples lie beyond, so that the next run could say something quite different.
 pub fn percentile_ns(histogram: &Histogram<u64>, quantile: f64) -> Option<u64> {
@@ -182,6 +189,16 @@ mod tests {
         assert_eq!(json["percentiles_ns"]["p99.9"], 1_000);
         assert!(json["percentiles_ns"]["p99.99"].is_null());
         assert_eq!(json["count"], 400_000);
+    }
+
+    #[test]
+    fn the_longest_time_that_is_recorded_is_read_again() {
+        let mut histogram = empty();
+        [TIME_NS_MAX, TIME_NS_MAX + TIME_NS_MAX / 10, u64::MAX]
+            .into_iter()
+            .for_each(|ns| record(&mut histogram, ns, 1));
+        assert_eq!(histogram.lowest_equivalent(histogram.max()), histogram.lowest_equivalent(TIME_NS_MAX));
+        assert_eq!(Packed::new(&histogram).unpack().unwrap(), histogram);
     }
 
     #[test]

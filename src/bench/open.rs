@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 use super::batches::Batches;
 use super::buffer;
 use super::choice::{Choice, Place};
+use super::histogram;
 use super::pace::{now_ns, sleep_until};
 use super::record::SECOND_NS;
 use super::reopen::{closed_by_server, reopen};
@@ -352,7 +353,7 @@ async fn send_queued(thread: &Thread, connection: &Connection, queue: &Queue, ou
                 if span.contains(intended_ns) {
                     report.count_sent(span, now, u64::from(count));
                     let own_ns = now - intended_ns.max(held_until_ns).min(now);
-                    report.own_lateness.saturating_record_n(own_ns, u64::from(count));
+                    histogram::record(&mut report.own_lateness, own_ns, u64::from(count));
                 }
             }
             bytes

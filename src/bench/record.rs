@@ -175,9 +175,9 @@ impl Recorder {
         }
         let recording = &mut *self.recording;
         let times = &mut recording.commands[usize::from(alike.command)];
-        times.response.saturating_record_n(now_ns.saturating_sub(alike.intended_ns), count);
-        times.service.saturating_record_n(now_ns.saturating_sub(alike.sent_ns), count);
-        times.lateness.saturating_record_n(alike.sent_ns.saturating_sub(alike.intended_ns), count);
+        histogram::record(&mut times.response, now_ns.saturating_sub(alike.intended_ns), count);
+        histogram::record(&mut times.service, now_ns.saturating_sub(alike.sent_ns), count);
+        histogram::record(&mut times.lateness, alike.sent_ns.saturating_sub(alike.intended_ns), count);
         recording.answered_count += count;
         recording.error_count += error_count;
     }
