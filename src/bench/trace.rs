@@ -15,19 +15,26 @@ use super::template::{Argument, Digits, Effect, Template};
 use crate::limits::{LOAD_COMMAND_COUNT_MAX, LOAD_REQUEST_BYTES_MAX, LOAD_TRACE_BYTES_MAX};
 
 /// What is not replayed.
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 18] = [
     "auth",
     "client",
     "hello",
     "monitor",
     "psubscribe",
+    "psync",
+    "punsubscribe",
     "quit",
     "replicaof",
     "reset",
     "select",
     "shutdown",
+    "slaveof",
     "ssubscribe",
     "subscribe",
+    "sunsubscribe",
+    "sync",
+    // It has a reply for each channel.
+    "unsubscribe",
 ];
 
 /// A request as long as the longest, written as one argument, is still one that may be sent.
@@ -292,6 +299,7 @@ mod tests {
         1339518083.107512 [0 127.0.0.1:60867] \"get\" \"a\"\r\n\
         1339518083.107000 [0 lua] \"get\" \"of a script\"\n\
         1339518083.107000 [0 127.0.0.1:60866] \"QUIT\"\n\
+        1339518083.107000 [0 127.0.0.1:60866] \"UNSUBSCRIBE\" \"a\" \"b\"\n\
         1339518083.106000 [0 unix:/x y] \"incr\" \"c\"\n";
 
     #[test]
