@@ -3,7 +3,8 @@
 use super::control::{Control, Value};
 use super::mix::Mix;
 use super::requests::Part;
-use super::run::BenchError;
+use super::result::Load;
+use super::run::{BenchError, Run};
 use super::target::{Target, node_address};
 use crate::limits::{LOAD_NODE_COUNT_MAX, SLOT_COUNT};
 use crate::slot;
@@ -31,6 +32,15 @@ impl Node {
 pub fn owner(nodes: &[Node], key: Option<&[u8]>) -> usize {
     let slot = key.map(slot::of);
     slot.and_then(|slot| nodes.iter().position(|node| node.owns(slot))).unwrap_or(0)
+}
+
+/// The node that a thread's connection of this number belongs to. In an open loop each thread has its share of every one;
+/// in a closed one all threads' connections together do, as a thread may have fewer than there are.
+pub fn of_connection(run: &Run, index: usize, number: usize, node_count: usize) -> usize {
+    match run.load {
+        Load::Open { .. } => (index + number) % node_count,
+        Load::Closed => (index + number * run.threads) % node_count,
+    }
 }
 
 /// The nodes that requests of a load belong to, each with an example. Numbers of keys are below `key_count`.
@@ -124,6 +134,7 @@ fn ranges(reply: &Value) -> Option<Vec<Range>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::described;
     use super::super::target::Address;
     use super::*;
 
@@ -173,6 +184,25 @@ mod tests {
         assert_eq!(places(&["INCR {a}:{key}", "GET {user}"]), both);
         assert_eq!(places(&["GET {user}", "INCR a:{key}"]), [0, 1, 2, 3]);
         assert_eq!(places(&["GET {user}", "PING"]), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn every_node_has_its_connections() {
+        for (flags, node_count, least) in [
+            ("--rate max -c 3 -t 2", 3, 1),
+            ("--rate max -c 8 -t 2", 4, 2),
+            ("--rate max -c 7 -t 3", 7, 1),
+            ("--rate 5k -c 8 -t 2", 4, 2),
+            ("--rate 5k -c 9 -t 3", 3, 3),
+        ] {
+            let run = described(flags).unwrap();
+            let mut counts = vec![0; node_count];
+            for index in 0..run.threads {
+                let numbers = 0..(index..run.connections).step_by(run.threads).len();
+                numbers.for_each(|number| counts[of_connection(&run, index, number, node_count)] += 1);
+            }
+            assert!(counts.iter().all(|count| *count >= least), "{flags}: {counts:?}");
+        }
     }
 
     #[test]

@@ -199,6 +199,10 @@ pub fn run(run: &Run, observer: &mut dyn Observer) -> Result<RunResult, BenchErr
     };
     let loaded = if run.cluster { nodes::loaded(&nodes, &run.mix, run.key_count) } else { nodes.clone() };
     check_connections(run, loaded.len())?;
+    if run.connections < loaded.len() {
+        let (connections, node_count) = (run.connections, loaded.len());
+        observer.phase(&format!("{connections} connections: only as many of the {node_count} nodes are loaded"));
+    }
     if run.trace.is_none() {
         try_commands(run, &nodes)?;
     }

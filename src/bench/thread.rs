@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::buffer;
 use super::flight::{Flight, Rule};
 use super::grace::Grace;
-use super::nodes::Node;
+use super::nodes::{self, Node};
 use super::pace::{now_ns, sleep_until, thread_cpu_ns, thread_kept_ns};
 use super::record::{Recorded, Recorder, Recording, SECOND_NS, Span};
 use super::reply;
@@ -207,8 +207,7 @@ fn connect(run: &Run, index: usize, nodes: &[Node]) -> Result<Vec<Rc<Connection>
     let count = (index..run.connections).step_by(run.threads).len();
     (0..count)
         .map(|number| {
-            // Each thread has its share of every node, and where it has less than one a node, another begins elsewhere.
-            let node = (index + number) % nodes.len();
+            let node = nodes::of_connection(run, index, number, nodes.len());
             let target = &nodes[node].target;
             let socket = target
                 .connect()?
