@@ -74,6 +74,8 @@ pub trait FilesMut: Files {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Remove a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// What a file has is on the disk when this comes back, whoever wrote it.
+    fn sync(&self, name: &str) -> io::Result<()>;
 }
 
 /// Write all of `bytes[range]`.
@@ -260,6 +262,10 @@ impl FilesMut for Directory {
     fn remove(&self, name: &str) -> io::Result<()> {
         self.check_locked()?;
         fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        fs::File::open(self.path.join(name))?.sync_data()
     }
 }
 

@@ -124,8 +124,7 @@ impl Journals {
         let mut journals = Journals::off(path, shard_count, now_s);
         let (lock, examined) = possess(&journals.directory, recover)?;
         let run = RunMark { number: examined.next_run, id: run_id };
-        let mut manifest = examined.manifest.clone();
-        manifest.runs.push(Run::begin(run.number, run.id, shard_count));
+        let manifest = examined.followed_by(&journals.directory, Run::begin(run.number, run.id, shard_count))?;
         // What was not completed of a snapshot may have filled the disk. No manifest names it.
         let (unfinished, stale): (Vec<_>, Vec<_>) =
             examined.stale.into_iter().partition(|name| parse_snapshot_name(name).is_some());

@@ -1,12 +1,14 @@
 //! Which frames of a data directory count, and what does not although it is there.
 
+use std::io;
+
 use super::behind::Behind;
 use super::frames::read_all;
 use super::snapshot::read_snapshot;
 use super::stream::{read_stream, segments_of};
 use super::{Loss, RecoveryError};
 use crate::journal::cut::{Group, cut};
-use crate::journal::disk::Files;
+use crate::journal::disk::{Files, FilesMut};
 use crate::journal::manifest::{MANIFEST, Manifest, Run, parse_segment_name, parse_snapshot_name, segment_name};
 
 /// What was found.
@@ -18,10 +20,26 @@ pub struct Examined {
     pub losses: Vec<Loss>,
     /// Files that are not needed any more.
     pub stale: Vec<String>,
+    /// Files that count of runs which have ended without saying so: perhaps the kernel has yet to write some of them.
+    unsynced: Vec<String>,
     /// The number of the next run.
     pub next_run: u64,
     /// The number of the next snapshot.
     pub next_snapshot: u64,
+}
+
+impl Examined {
+    /// The manifest of a run that begins behind what counts. It closes the runs before, and whatever is missing of a closed
+    /// run is damage: so all of them is on the disk when this comes back.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn followed_by(&self, files: &impl FilesMut, run: Run) -> io::Result<Manifest> {
+        self.unsynced.iter().try_for_each(|name| files.sync(name))?;
+        let mut manifest = self.manifest.clone();
+        manifest.runs.push(run);
+        Ok(manifest)
+    }
 }
 
 /// What one journal of a run was found to be.
@@ -56,8 +74,13 @@ pub fn examine(files: &impl Files, recover: bool) -> Result<Examined, RecoveryEr
         let examine = |shard| read_snapshot(files, snapshot, shard, &mut |_| Ok(()));
         losses.extend(for_each_shard(snapshot.shard_count, examine)?.into_iter().flatten().map(Loss::Damage));
     }
+    let mut unsynced = Vec::new();
     for run in manifest.runs.iter_mut().filter(|run| recover || run.to.is_none()) {
+        let was_open = run.to.is_none();
         close(files, &names, run, recover, &mut losses)?;
+        if was_open {
+            unsynced.extend(needed_segments(&names, run));
+        }
     }
     let next_run = manifest.runs.last().map_or(0, |run| run.number) + 1;
     manifest.runs.retain(|run| !run.is_empty());
@@ -74,6 +97,7 @@ pub fn examine(files: &impl Files, recover: bool) -> Result<Examined, RecoveryEr
             .max(names.iter().filter_map(|name| parse_segment_name(name)).map(|(run, ..)| run + 1).max().unwrap_or(0)),
         next_snapshot: last_snapshot.max(known_snapshot).map_or(1, |last| last + 1),
         stale: names.iter().filter(|name| !counts(name)).cloned().collect(),
+        unsynced,
         losses,
         manifest,
     })

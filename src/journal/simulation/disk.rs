@@ -180,6 +180,11 @@ impl SimulatedDisk {
         state.fail_at = None;
     }
 
+    /// The process ends, and nothing more fails: what was written is there, for as long as there is power.
+    pub fn kill(&self) {
+        self.state().fail_at = None;
+    }
+
     /// A file's bytes.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         let state = self.state();
@@ -298,6 +303,13 @@ impl FilesMut for SimulatedDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.state().change_name(NameChange::Remove(name.to_owned()));
+        Ok(())
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        state.inodes[inode].sync();
         Ok(())
     }
 }
