@@ -70,6 +70,8 @@ pub struct Journals {
     save: Mutex<Save>,
     /// The snapshot under way, or 0.
     saving: AtomicU64,
+    /// The last one that the server has begun by itself.
+    due: AtomicU64,
     /// The last one that was completed.
     saved: AtomicU64,
     /// A snapshot has ended, well or not.
@@ -173,6 +175,7 @@ impl Journals {
             unbegun: Mutex::default(),
             save: Mutex::new(Save::from_number(1)),
             saving: AtomicU64::new(0),
+            due: AtomicU64::new(0),
             saved: AtomicU64::new(0),
             save_ended: Notify::new(),
             last_save_s: AtomicI64::new(now_s),

@@ -114,6 +114,17 @@ impl<D: Disk> Writer<D> {
         self.behind.max(self.synced)
     }
 
+    /// Whether all frames up to this one are, for that snapshot.
+    ///
+    /// # Errors
+    /// They never will be: a sync has failed since it began. The next one may have them.
+    pub fn has_on_disk(&self, sequence: u64) -> io::Result<bool> {
+        match self.on_disk() >= sequence {
+            false if self.stale => Err(io::Error::other("a sync has failed since it began")),
+            has => Ok(has),
+        }
+    }
+
     /// Everything that was written is on the disk, or needed no more.
     pub fn is_synced(&self) -> bool {
         self.on_disk() == self.written

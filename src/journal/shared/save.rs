@@ -103,6 +103,23 @@ impl Journals {
         Some(number)
     }
 
+    /// The same for one that nobody has asked for.
+    pub fn begin_due_save(&self) -> Option<u64> {
+        let number = self.begin_save()?;
+        self.due.store(number, Ordering::Release);
+        Some(number)
+    }
+
+    /// The last snapshot that nobody has asked for, or 0.
+    pub fn due(&self) -> u64 {
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// Whether a shard's part of the snapshot under way has failed.
+    pub fn has_part_failed(&self) -> bool {
+        self.lock_save().failure.is_some()
+    }
+
     /// Until this snapshot has ended; whether it is complete.
     pub async fn until_saved(&self, number: u64) -> bool {
         loop {
@@ -127,7 +144,7 @@ impl Journals {
                     save.bytes += end.bytes;
                     save.journal_bytes += end.journal_bytes;
                 }
-                Err(error) => save.failure = Some(error.to_string()),
+                Err(error) => _ = save.failure.get_or_insert_with(|| error.to_string()),
             }
             if save.reported_count < self.shard_count() {
                 return;

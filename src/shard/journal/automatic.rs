@@ -8,25 +8,29 @@ const RETRY_MIN: Duration = Duration::from_secs(5);
 /// However many have failed.
 const RETRY_MAX: Duration = Duration::from_secs(3_600);
 
-/// See the module. Each one counts as failed until it is known to be complete.
+/// The same while writes are refused until one is complete.
+const RETRY_REFUSING_MAX: Duration = Duration::from_secs(60);
+
+/// See the module. All shards learn of the same snapshots that nobody has asked for, so each of them waits as long as the
+/// others.
 #[derive(Debug, Default)]
 pub(super) struct Automatic {
-    /// How long the next one waits behind this one, and until when.
-    waits: Option<(Duration, Instant)>,
+    /// When the last one has failed, and how long the next one waits.
+    failed: Option<(Instant, Duration)>,
     /// Somebody has been told that there is no room for it.
     refused: bool,
 }
 
 impl Automatic {
-    /// Whether one may begin.
-    pub(super) fn is_time(&self, now: Instant) -> bool {
-        self.waits.is_none_or(|(_, until)| until <= now)
+    /// Whether one may begin. `is_refusing`: writes are refused until one is complete.
+    pub(super) fn is_time(&self, now: Instant, is_refusing: bool) -> bool {
+        let wait_max = if is_refusing { RETRY_REFUSING_MAX } else { RETRY_MAX };
+        self.failed.is_none_or(|(at, wait)| at + wait.min(wait_max) <= now)
     }
 
     /// One has begun.
-    pub(super) fn note_begun(&mut self, now: Instant) {
-        let wait = self.waits.map_or(RETRY_MIN, |(wait, _)| (2 * wait).min(RETRY_MAX));
-        *self = Automatic { waits: Some((wait, now + wait)), refused: false };
+    pub(super) fn note_begun(&mut self) {
+        self.refused = false;
     }
 
     /// One was not begun, as there is no room for it. True when that is news.
@@ -34,7 +38,13 @@ impl Automatic {
         !std::mem::replace(&mut self.refused, true)
     }
 
-    /// One is complete, whoever has asked for it.
+    /// One has failed that nobody has asked for.
+    pub(super) fn note_failed(&mut self, now: Instant) {
+        let wait = self.failed.map_or(RETRY_MIN, |(_, wait)| (2 * wait).min(RETRY_MAX));
+        self.failed = Some((now, wait));
+    }
+
+    /// One is complete, asked for or not.
     pub(super) fn note_complete(&mut self) {
         *self = Automatic::default();
     }
@@ -44,32 +54,42 @@ impl Automatic {
 mod tests {
     use super::*;
 
+    /// How long each one waits when all fail, in seconds.
+    fn waits_s(is_refusing: bool) -> Vec<u64> {
+        let mut automatic = Automatic::default();
+        let mut now = Instant::now();
+        assert!(automatic.is_time(now, is_refusing), "the first waits for nothing");
+        let mut next_wait_s = || {
+            automatic.note_failed(now);
+            let is_time = |wait_s: &u64| automatic.is_time(now + Duration::from_secs(*wait_s), is_refusing);
+            let wait_s = (1..).find(is_time).expect("once");
+            now += Duration::from_secs(wait_s);
+            wait_s
+        };
+        (0..12).map(|_| next_wait_s()).collect()
+    }
+
     #[test]
     fn each_one_that_fails_is_followed_later_until_one_is_complete() {
-        let begin = Instant::now();
+        assert_eq!(waits_s(false), [5, 10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600]);
         let mut automatic = Automatic::default();
-        let mut now = begin;
-        let mut waits_s = Vec::new();
-        for _ in 0..12 {
-            assert!(automatic.is_time(now));
-            automatic.note_begun(now);
-            let wait = (1..).find(|wait_s| automatic.is_time(now + Duration::from_secs(*wait_s))).expect("once");
-            waits_s.push(wait);
-            now += Duration::from_secs(wait);
-        }
-        assert_eq!(waits_s, [5, 10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600]);
-        automatic.note_begun(now);
+        let now = Instant::now();
+        automatic.note_failed(now);
         automatic.note_complete();
-        assert!(automatic.is_time(now));
+        assert!(automatic.is_time(now, false));
+    }
+
+    #[test]
+    fn while_writes_are_refused_none_waits_for_longer_than_a_minute() {
+        assert_eq!(waits_s(true), [5, 10, 20, 40, 60, 60, 60, 60, 60, 60, 60, 60]);
     }
 
     #[test]
     fn that_there_is_no_room_is_told_once_until_there_is() {
         let mut automatic = Automatic::default();
-        let now = Instant::now();
         assert_eq!([automatic.note_refused(), automatic.note_refused()], [true, false]);
-        assert!(automatic.is_time(now), "it begins as soon as there is room");
-        automatic.note_begun(now);
+        assert!(automatic.is_time(Instant::now(), false), "it begins as soon as there is room");
+        automatic.note_begun();
         assert!(automatic.note_refused());
     }
 }

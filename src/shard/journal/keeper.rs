@@ -45,6 +45,8 @@ pub(super) struct Keeper<'a> {
     pub(super) head: FileHead,
     /// The last snapshot that this shard has begun its part of.
     pub(super) begun: u64,
+    /// The last of these that is known to have ended.
+    pub(super) ended: u64,
     pub(super) begun_change_count: u64,
     pub(super) part: Option<SnapshotPart>,
     /// The last snapshot that is known to be complete.
@@ -69,6 +71,7 @@ impl<'a> Keeper<'a> {
             writer: Writer::new(journals.directory.clone(), mark.number, mark.id, head).after(last),
             head,
             begun: 0,
+            ended: 0,
             begun_change_count: 0,
             part: None,
             saved: journals.saved(),

@@ -50,11 +50,15 @@ impl Keeper<'_> {
             self.note_success();
             self.tell_synced();
         }
-        if ticked && self.writer.is_lost() {
-            // Another one may be under way.
-            let _ = self.journals.begin_save();
-        } else if ticked && self.shard.index == 0 && self.is_save_due() {
-            self.begin_due_save();
+        if self.ended != self.begun && self.journals.saving() != self.begun {
+            self.ended = self.begun;
+            if self.journals.saved() < self.begun && self.journals.due() == self.begun {
+                self.automatic.note_failed(Instant::now());
+            }
+        }
+        let is_lost = self.writer.is_lost();
+        if ticked && (is_lost || (self.shard.index == 0 && self.is_save_due())) {
+            self.begin_due_save(is_lost);
         }
         let number = self.journals.saving();
         if number > self.begun && !self.journals.is_closing() {
@@ -87,22 +91,27 @@ impl Keeper<'_> {
             }
         }
         let Some(SnapshotPart { from, written: Some((bytes, until)) }) = self.part else { return };
-        if self.writer.on_disk() >= until && self.is_safe(until) {
-            self.part = None;
-            let end = SnapshotEnd { from, bytes, journal_bytes: self.writer.bytes() };
-            self.journals.end_part(self.shard.index, Ok(end), unix_s()).await;
-        }
+        let part = match self.writer.has_on_disk(until) {
+            Ok(true) if self.is_safe(until) => Ok(SnapshotEnd { from, bytes, journal_bytes: self.writer.bytes() }),
+            // What it is linked to on another shard may never be on the disk then.
+            Ok(_) if self.journals.has_part_failed() => Err(io::Error::other("another shard's part has failed")),
+            Ok(_) => return,
+            Err(error) => Err(error),
+        };
+        self.part = None;
+        self.journals.end_part(self.shard.index, part, unix_s()).await;
     }
 
-    /// Begin the snapshot that is due, unless it is known to fail.
-    fn begin_due_save(&mut self) {
+    /// Begin the snapshot that is due, unless it is known to fail. `is_refusing`: writes are refused until one is complete,
+    /// so it is tried, whatever the last one took.
+    fn begin_due_save(&mut self, is_refusing: bool) {
         let journals = self.journals;
-        let now = Instant::now();
-        if journals.saving() != 0 || !self.automatic.is_time(now) {
+        if journals.saving() != 0 || !self.automatic.is_time(Instant::now(), is_refusing) {
             return;
         }
         // About as much as the last one took; whether it is more the scan sees.
-        if let Err(error) = journals.check_snapshot_room(journals.snapshot_bytes.load(Ordering::Relaxed)) {
+        let wanted_bytes = if is_refusing { 0 } else { journals.snapshot_bytes.load(Ordering::Relaxed) };
+        if let Err(error) = journals.check_snapshot_room(wanted_bytes) {
             if self.automatic.note_refused() {
                 journals.set_save_refused();
                 warn!(
@@ -110,8 +119,8 @@ impl Keeper<'_> {
                     journals.directory.path().display()
                 );
             }
-        } else if journals.begin_save().is_some() {
-            self.automatic.note_begun(now);
+        } else if journals.begin_due_save().is_some() {
+            self.automatic.note_begun();
         }
     }
 
