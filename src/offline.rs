@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::bench::units::grouped;
 use crate::config::ByteCount;
 use crate::counters::Counters;
+use crate::journal::disk::Directory;
 use crate::journal::manifest::{Manifest, Run};
 use crate::journal::picture::Picture;
 use crate::journal::recovery::{self, RecoveryError};
@@ -35,6 +36,27 @@ fn with_progress<T>(line: impl Fn() -> String + Sync, work: impl FnOnce() -> T) 
         drop(working);
         result
     })
+}
+
+/// While a server writes, what it is writing can look damaged: it is looked at again, so often.
+const ATTEMPT_COUNT: usize = 5;
+
+/// Look at a picture of a directory; at another one while a server is at work there and what was seen is in doubt. `look`
+/// gets the picture and the server's process.
+fn look_at<T>(
+    directory: &Directory,
+    look: impl Fn(Picture, Option<u32>) -> Result<T, RecoveryError>,
+    is_in_doubt: impl Fn(&T) -> bool,
+) -> Result<T, RecoveryError> {
+    for attempt in 1.. {
+        let user = directory.user();
+        let picture = Picture::take(directory).map_err(|error| RecoveryError::Io { file: ".".to_owned(), error })?;
+        let seen = look(picture, user);
+        if user.is_none() || attempt == ATTEMPT_COUNT || seen.as_ref().is_ok_and(|seen| !is_in_doubt(seen)) {
+            return seen;
+        }
+    }
+    unreachable!("the last attempt is an answer")
 }
 
 /// How much of something has been read.

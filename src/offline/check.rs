@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{counted, load_by_shard, share, with_progress};
+use super::{counted, load_by_shard, look_at, share, with_progress};
 use crate::bench::units::grouped;
 use crate::journal::disk::Directory;
 use crate::journal::manifest::{Manifest, parse_segment_name};
@@ -21,9 +21,6 @@ pub const EXIT_SOUND: u8 = 0;
 pub const EXIT_UNSOUND: u8 = 1;
 /// Exit code when the directory cannot be read, or is none.
 pub const EXIT_UNREADABLE: u8 = 2;
-
-/// While a server writes, what it is writing can look damaged: it is looked at again, so often.
-const ATTEMPT_COUNT: usize = 5;
 
 /// What was found.
 #[derive(Debug)]
@@ -88,20 +85,8 @@ const MEND: &str = "Bring the file back from a copy";
 
 /// `None`: the directory has no data.
 fn check(directory: &Directory) -> Result<Option<Report>, RecoveryError> {
-    for attempt in 1.. {
-        let user = directory.user();
-        let picture = Picture::take(directory).map_err(|error| RecoveryError::Io { file: ".".to_owned(), error })?;
-        let report = examine_picture(&picture, user);
-        let again = match &report {
-            Ok(Some(report)) => !report.problems.is_empty(),
-            Ok(None) => false,
-            Err(_) => true,
-        };
-        if !again || user.is_none() || attempt == ATTEMPT_COUNT {
-            return report;
-        }
-    }
-    unreachable!("the last attempt is an answer")
+    let has_problems = |report: &Option<Report>| report.as_ref().is_some_and(|report| !report.problems.is_empty());
+    look_at(directory, |picture, user| examine_picture(&picture, user), has_problems)
 }
 
 fn examine_picture(picture: &Picture, user: Option<u32>) -> Result<Option<Report>, RecoveryError> {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BufMut;
 use clap::ValueEnum;
 
-use super::{counted, load_by_shard, now_ms, share, with_progress};
+use super::{counted, load_by_shard, look_at, now_ms, share, with_progress};
 use crate::bench::units::grouped;
 use crate::counters::{Counters, Entry};
 use crate::journal::disk::Directory;
@@ -82,7 +82,8 @@ pub fn run(export: &Export) -> Result<(), StartError> {
     if let Some(user) = directory.user() {
         eprintln!("tallyring: process {user} uses the directory: what it has written so far is exported");
     }
-    let (picture, examined) = sound(&directory).map_err(|error| failed(Failed::Data(error)))?;
+    let sound = look_at(&directory, |picture, _| sound(picture), |_| false);
+    let (picture, examined) = sound.map_err(|error| failed(Failed::Data(error)))?;
     if picture.bytes() == 0 {
         return Err(StartError::Stopped {
             problem: format!("{} holds no counters", export.directory.display()),
@@ -109,9 +110,8 @@ pub fn run(export: &Export) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A picture of a directory in which all that counts is whole.
-fn sound(directory: &Directory) -> Result<(Picture, Examined), RecoveryError> {
-    let picture = Picture::take(directory).map_err(|error| RecoveryError::Io { file: ".".to_owned(), error })?;
+/// What counts in a picture of a directory: all of that is whole.
+fn sound(picture: Picture) -> Result<(Picture, Examined), RecoveryError> {
     let examined = examine(&picture, false)?;
     let (read_bytes, all_bytes) = (AtomicU64::new(0), picture.bytes());
     let surveyed = with_progress(

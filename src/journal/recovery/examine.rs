@@ -5,10 +5,11 @@ use std::io;
 use super::behind::Behind;
 use super::frames::read_all;
 use super::snapshot::read_snapshot;
-use super::stream::{read_stream, segments_of};
+use super::stream::{StreamEnd, read_stream, read_stream_from, segments_of};
 use super::{Loss, RecoveryError};
 use crate::journal::cut::{Group, cut};
 use crate::journal::disk::{Files, FilesMut};
+use crate::journal::frame::Frame;
 use crate::journal::manifest::{MANIFEST, Manifest, Run, parse_segment_name, parse_snapshot_name, segment_name};
 
 /// What was found.
@@ -159,26 +160,52 @@ fn examine_stream(
 ) -> Result<Stream, RecoveryError> {
     let segments = segments_of(names, run, shard);
     let mut links: Vec<Group> = Vec::new();
-    let end = read_stream(files, &segments, run, shard, &mut |_, frame| {
+    let mut each = |_: &str, frame: &Frame<'_>| {
         let own = (shard as u16, frame.head.sequence);
         links.extend(frame.links().map(|link| vec![own, (link.shard, link.sequence)]));
         Ok(())
-    })?;
-    links.retain(|group| group.iter().all(|(shard, _)| usize::from(*shard) < run.shard_count()));
-    let mut stream = Stream { last: end.last, links, loss: None };
-    if run.to.is_some() {
-        stream.loss = end.missing(files, &segments, run, shard)?.map(Loss::Damage);
-        return Ok(stream);
-    }
-    let Some(stop) = end.stop else { return Ok(stream) };
-    let behind = Behind::of(files, &segments[stop.segment..], &stop, run, shard, end.last)?;
-    stream.loss = match behind.durable > end.last {
-        true if !recover => return Err(RecoveryError::Damaged(behind.damage(stop))),
-        true => Some(Loss::Damage(behind.damage(stop))),
-        false if behind.bytes == 0 => None,
-        false => Some(Loss::Tail { file: stop.file, offset: stop.offset, bytes: behind.bytes }),
     };
-    Ok(stream)
+    let end = read_stream(files, &segments, run, shard, &mut each)?;
+    let (last, loss) = match run.to {
+        Some(_) => (end.last, end.missing(files, &segments, run, shard)?.map(Loss::Damage)),
+        None => find_end(files, &segments, run, shard, end, &mut each)?,
+    };
+    if let Some(Loss::Damage(damage)) = &loss
+        && run.to.is_none()
+        && !recover
+    {
+        return Err(RecoveryError::Damaged(damage.clone()));
+    }
+    links.retain(|group| group.iter().all(|(shard, _)| usize::from(*shard) < run.shard_count()));
+    Ok(Stream { last, links, loss })
+}
+
+/// Where a journal of an open run ends that has been read up to `end`, and what lies behind. Without a server nothing changes
+/// meanwhile, but one may be at work.
+fn find_end(
+    files: &impl Files,
+    mut segments: &[u64],
+    run: &Run,
+    shard: usize,
+    mut end: StreamEnd,
+    each: &mut dyn FnMut(&str, &Frame<'_>) -> Result<(), RecoveryError>,
+) -> Result<(u64, Option<Loss>), RecoveryError> {
+    loop {
+        let StreamEnd { last, stop } = end;
+        let Some(stop) = stop else { return Ok((last, None)) };
+        segments = &segments[stop.segment..];
+        let behind = Behind::of(files, segments, &stop, run, shard, last)?;
+        if behind.durable <= last {
+            let tail = || Loss::Tail { file: stop.file, offset: stop.offset, bytes: behind.bytes };
+            return Ok((last, (behind.bytes > 0).then(tail)));
+        }
+        // A server may have written over the zeros where it stopped before what attests to that was read. Then it is whole
+        // when it is read after that: damage stays as it is.
+        end = read_stream_from(files, segments, run, shard, last + 1, each)?;
+        if end.last == last {
+            return Ok((last, Some(Loss::Damage(behind.damage(stop)))));
+        }
+    }
 }
 
 /// The files of a closed run that have frames which count.

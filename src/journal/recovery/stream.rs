@@ -71,8 +71,19 @@ pub(super) fn read_stream(
     shard: usize,
     each: &mut dyn FnMut(&str, &Frame<'_>) -> Result<(), RecoveryError>,
 ) -> Result<StreamEnd, RecoveryError> {
+    read_stream_from(files, segments, run, shard, run.from[shard], each)
+}
+
+/// The same from a frame on, which is in the first of the files, or would be.
+pub(super) fn read_stream_from(
+    files: &impl Files,
+    segments: &[u64],
+    run: &Run,
+    shard: usize,
+    mut expected: u64,
+    each: &mut dyn FnMut(&str, &Frame<'_>) -> Result<(), RecoveryError>,
+) -> Result<StreamEnd, RecoveryError> {
     let to = run.to.as_ref().map_or(u64::MAX, |to| to[shard]);
-    let mut expected = run.from[shard];
     let mut stop = None;
     let own_head = FileHead { shard: shard as u16, shard_count: run.shard_count() as u16 };
     for (segment, first) in segments.iter().enumerate() {

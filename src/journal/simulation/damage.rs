@@ -1,15 +1,16 @@
 //! A journal that is cut at every byte, and one with every byte changed: an exact prefix, or a refusal that is right.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Op, Outcome, Seed};
 use crate::journal::changes::{Recorder, Taken};
-use crate::journal::disk::FilesMut;
+use crate::journal::disk::{Files, FilesMut};
 use crate::journal::frame::{self, FileHead};
-use crate::journal::manifest::{Manifest, Run, segment_name};
+use crate::journal::manifest::{MANIFEST, Manifest, Run, segment_name};
 use crate::journal::recovery::{self, Extent, Loss, RecoveryError};
 use crate::journal::writer::Writer;
 
@@ -250,4 +251,63 @@ fn what_was_closed_must_be_there() {
     let disk = journal.disk_with(journal.bytes.clone());
     FilesMut::remove(&disk, "manifest").expect("it was there");
     assert!(matches!(recovery::examine(&disk, false), Err(RecoveryError::NoManifest { .. })));
+}
+
+/// A journal that a server writes while it is read: another state of its file each time that it is opened.
+struct Growing<'a> {
+    journal: &'a Journal,
+    states: Vec<Vec<u8>>,
+    opened_count: AtomicUsize,
+}
+
+impl<'a> Growing<'a> {
+    fn new(journal: &'a Journal, states: Vec<Vec<u8>>) -> Growing<'a> {
+        Growing { journal, states, opened_count: AtomicUsize::new(0) }
+    }
+}
+
+impl Files for Growing<'_> {
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(vec![MANIFEST.to_owned(), self.journal.file.clone()])
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn io::Read + '_>> {
+        if name == MANIFEST {
+            return Ok(Box::new(io::Cursor::new(self.journal.manifest.to_string())));
+        }
+        let opened_count = self.opened_count.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(&self.states[opened_count.min(self.states.len() - 1)][..]))
+    }
+}
+
+#[test]
+fn what_a_server_writes_while_it_is_read_is_no_damage() {
+    let journal = a_journal();
+    let frame_count = journal.frames.len();
+    // Zeros are written ahead, and frames over them.
+    let with_frames = |is_there: &dyn Fn(usize) -> bool| {
+        let mut bytes = journal.bytes.clone();
+        let missing = journal.frames.iter().enumerate().filter(|(frame, _)| !is_there(*frame));
+        missing.for_each(|(_, range)| bytes[range.clone()].fill(0));
+        bytes
+    };
+    // So many more each time that a new one attests to frames which were not there before.
+    let step_count = SYNC_INTERVAL as usize + 1;
+    let states = (1..).map(|step| step * step_count);
+    let states: Vec<Vec<u8>> =
+        states.take_while(|count| *count <= frame_count).map(|count| with_frames(&|frame| frame < count)).collect();
+    assert!(states.len() > 2);
+    let growing = Growing::new(&journal, states);
+    let examined = recovery::examine(&growing, false).expect("nothing is damaged");
+    assert_eq!(examined.losses, []);
+    assert!(end_of(&examined) > frame_count - step_count, "{} of {frame_count} frames", end_of(&examined));
+
+    // A reading goes page by page: a frame may have been looked for before it was there, and one behind it after.
+    let (torn, whole) = (with_frames(&|frame| frame != 4), journal.bytes.clone());
+    let growing = Growing::new(&journal, vec![torn.clone(), torn.clone(), whole]);
+    assert_eq!(end_of(&recovery::examine(&growing, false).expect("nothing is damaged")), frame_count);
+    let standing = Growing::new(&journal, vec![torn]);
+    let refused = recovery::examine(&standing, false);
+    let start = journal.frames[4].start as u64;
+    assert!(matches!(refused, Err(RecoveryError::Damaged(damage)) if damage.offset == start));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
@@ -163,4 +164,32 @@ fn what_is_no_data_directory_ends_with_2() {
     let done = tallyring(&["check", text(&missing)]);
     assert_eq!(done.status.code(), Some(2), "{}", done.stderr);
     assert!(done.stderr.contains("missing: No such file or directory"), "{}", done.stderr);
+}
+
+#[test]
+fn what_a_server_is_writing_looks_sound_all_the_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Under `always`, which writes over zeros, in files of their own for each shard.
+    let server = serve_in(directory.path(), 2);
+    server.connect().expect("INCR views:0", int(1));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let (server, is_over) = (&server, &is_over);
+            scope.spawn(move || {
+                let mut conn = server.connect();
+                for index in (0..1_000).cycle().take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                    assert!(!conn.ask(&format!("INCR views:{client}:{index}")).is_error());
+                }
+            });
+        }
+        let looked: Vec<_> = (0..40)
+            .flat_map(|_| [vec!["check"], vec!["export", "--format", "csv"]])
+            .map(|command| tallyring(&[command, vec![text(directory.path())]].concat()))
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        for done in looked {
+            assert_eq!(done.status.code(), Some(0), "{}{}", done.stdout, done.stderr);
+        }
+    });
 }
