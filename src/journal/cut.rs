@@ -6,6 +6,7 @@
 //! The same rule decides while the server runs ("may this reply leave?", from what is on the disk) and when it starts
 //! ("what is there?", from what was found), so what was answered is what is found.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -14,11 +15,14 @@ use tokio::sync::Notify;
 /// Frames that count together: the shard and the number of each.
 pub type Group = Vec<(u16, u64)>;
 
-/// Lower `ends`, the last frame of each shard, until no group is divided.
-pub fn cut(ends: &mut [u64], groups: &[Group]) {
+/// Two of these. What is in pairs with the first of a group is not divided from it, nor from each other.
+pub type Pair = [(u16, u64); 2];
+
+/// Lower `ends`, the last frame of each shard, until no pair is divided.
+pub fn cut<'a>(ends: &mut [u64], pairs: impl IntoIterator<Item = &'a Pair> + Copy) {
     loop {
         let mut changed = false;
-        for group in groups {
+        for group in pairs {
             if group.iter().all(|(shard, sequence)| *sequence <= ends[usize::from(*shard)]) {
                 continue;
             }
@@ -40,8 +44,10 @@ pub fn cut(ends: &mut [u64], groups: &[Group]) {
 #[derive(Debug)]
 pub struct Progress {
     shards: Vec<Marks>,
-    groups: Mutex<Vec<Group>>,
-    group_count: AtomicUsize,
+    /// Those of which something is not safe. As many transactions as there may be, of two shards there are no more pairs than
+    /// there are frames of both, since the frames that are being filled only move on; and the keeper bounds these.
+    pairs: Mutex<BTreeSet<Pair>>,
+    pair_count: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +75,8 @@ impl Progress {
     pub fn new(shard_count: usize) -> Progress {
         Progress {
             shards: (0..shard_count).map(|_| Marks::default()).collect(),
-            groups: Mutex::default(),
-            group_count: AtomicUsize::new(0),
+            pairs: Mutex::default(),
+            pair_count: AtomicUsize::new(0),
         }
     }
 
@@ -104,25 +110,31 @@ impl Progress {
 
     /// Frames that will count only together. To be said before any of them can be written.
     pub fn add_group(&self, group: Group) {
-        let mut groups = self.groups.lock().expect("no thread panics and goes on");
-        groups.push(group);
-        self.group_count.store(groups.len(), Ordering::Release);
+        let Some((first, others)) = group.split_first() else { return };
+        let mut pairs = self.pairs.lock().expect("no thread panics and goes on");
+        pairs.extend(others.iter().map(|other| [*first, *other]));
+        self.pair_count.store(pairs.len(), Ordering::Release);
+    }
+
+    /// Pairs of frames that count only together and of which something is not safe.
+    pub fn pair_count(&self) -> usize {
+        self.pair_count.load(Ordering::Acquire)
     }
 
     /// A shard's frames up to this one are on the disk.
     pub fn set_synced(&self, shard: usize, sequence: u64) {
         self.shards[shard].synced.store(sequence, Ordering::SeqCst);
-        if self.group_count.load(Ordering::SeqCst) == 0 {
+        if self.pair_count.load(Ordering::SeqCst) == 0 {
             self.shards[shard].move_to(sequence);
         } else {
-            let mut groups = self.groups.lock().expect("no thread panics and goes on");
+            let mut pairs = self.pairs.lock().expect("no thread panics and goes on");
             let mut ends: Vec<u64> = (0..self.shards.len()).map(|shard| self.synced(shard)).collect();
-            cut(&mut ends, &groups);
+            cut(&mut ends, &*pairs);
             for (marks, end) in self.shards.iter().zip(&ends) {
                 marks.move_to(*end);
             }
-            groups.retain(|group| group.iter().any(|(shard, sequence)| *sequence > ends[usize::from(*shard)]));
-            self.group_count.store(groups.len(), Ordering::SeqCst);
+            pairs.retain(|pair| pair.iter().any(|(shard, sequence)| *sequence > ends[usize::from(*shard)]));
+            self.pair_count.store(pairs.len(), Ordering::SeqCst);
         }
     }
 
@@ -146,7 +158,7 @@ mod tests {
     #[test]
     fn what_is_divided_is_cut_on_all_sides() {
         // Shard 0 has lost frame 8, which shard 1's frame 5 belongs to, behind which 6 belongs to shard 2's 2.
-        let groups = [vec![(0, 8), (1, 5)], vec![(1, 6), (2, 2)], vec![(0, 3), (2, 1)]];
+        let groups = [[(0, 8), (1, 5)], [(1, 6), (2, 2)], [(0, 3), (2, 1)]];
         let mut ends = [7, 9, 4];
         cut(&mut ends, &groups);
         assert_eq!(ends, [7, 4, 1]);
@@ -171,14 +183,35 @@ mod tests {
         assert_eq!(progress.safe(0), 7);
     }
 
+    #[test]
+    fn transactions_in_the_same_frames_take_the_room_of_one() {
+        let progress = Progress::new(3);
+        for _ in 0..100_000 {
+            progress.add_group(vec![(0, 5), (1, 2)]);
+            progress.add_group(vec![(0, 5), (1, 2), (2, 7)]);
+        }
+        assert_eq!(progress.pair_count(), 2);
+        progress.set_synced(0, 5);
+        progress.set_synced(1, 2);
+        assert_eq!([0, 1, 2].map(|shard| progress.safe(shard)), [4, 1, 0]);
+        progress.set_synced(2, 7);
+        assert_eq!([0, 1, 2].map(|shard| progress.safe(shard)), [5, 2, 7]);
+        assert_eq!(progress.pair_count(), 0);
+        // Frames go on one after the other: of two shards no more pairs than frames.
+        for number in 10..200 {
+            progress.add_group(vec![(0, number / 2), (1, number / 3)]);
+        }
+        assert!(progress.pair_count() <= 200 / 2 + 200 / 3, "{}", progress.pair_count());
+    }
+
     proptest! {
         #[test]
         fn the_cut_divides_nothing_and_is_the_longest(
             ends in prop::collection::vec(0u64..8, 3),
             pairs in prop::collection::vec((0u16..3, 1u64..9, 0u16..3, 1u64..9), 0..8),
         ) {
-            let groups: Vec<Group> = pairs.into_iter().map(|(a, n, b, m)| vec![(a, n), (b, m)]).collect();
-            let is_whole = |ends: &[u64]| groups.iter().all(|group| {
+            let groups: Vec<Pair> = pairs.into_iter().map(|(a, n, b, m)| [(a, n), (b, m)]).collect();
+            let is_whole = |ends: &[u64]| groups.iter().all(|group: &Pair| {
                 let there = |(shard, sequence): &(u16, u64)| *sequence <= ends[usize::from(*shard)];
                 group.iter().all(there) || !group.iter().any(there)
             });

@@ -130,6 +130,11 @@ impl<D: Disk> Writer<D> {
         self.on_disk() == self.written
     }
 
+    /// Frames that were written and are not known to be on the disk.
+    pub fn unsynced_count(&self) -> u64 {
+        self.written - self.on_disk()
+    }
+
     /// Bytes that have been written since [`Writer::begin_segment`] was last called.
     pub fn bytes(&self) -> u64 {
         self.bytes

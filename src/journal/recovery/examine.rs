@@ -7,7 +7,7 @@ use super::frames::read_all;
 use super::snapshot::read_snapshot;
 use super::stream::{StreamEnd, read_stream, read_stream_from, segments_of};
 use super::{Loss, RecoveryError};
-use crate::journal::cut::{Group, cut};
+use crate::journal::cut::{Pair, cut};
 use crate::journal::disk::{Files, FilesMut};
 use crate::journal::frame::Frame;
 use crate::journal::manifest::{MANIFEST, Manifest, Run, parse_segment_name, parse_snapshot_name, segment_name};
@@ -48,7 +48,7 @@ struct Stream {
     /// The last whole frame in order.
     last: u64,
     /// Pairs of linked frames.
-    links: Vec<Group>,
+    links: Vec<Pair>,
     loss: Option<Loss>,
 }
 
@@ -115,9 +115,9 @@ fn close(
     let run_now = &*run;
     let streams = for_each_shard(run.shard_count(), |shard| examine_stream(files, names, run_now, shard, recover))?;
     let found: Vec<u64> = streams.iter().map(|stream| stream.last).collect();
-    let groups: Vec<Group> = streams.iter().flat_map(|stream| stream.links.iter().cloned()).collect();
+    let pairs: Vec<Pair> = streams.iter().flat_map(|stream| stream.links.iter().copied()).collect();
     let mut to = found.clone();
-    cut(&mut to, &groups);
+    cut(&mut to, &pairs);
     losses.extend(streams.into_iter().filter_map(|stream| stream.loss));
     for (shard, (found, to)) in found.into_iter().zip(&mut to).enumerate() {
         // Never before the snapshot: what it holds was all on the disk when it was completed.
@@ -159,10 +159,10 @@ fn examine_stream(
     recover: bool,
 ) -> Result<Stream, RecoveryError> {
     let segments = segments_of(names, run, shard);
-    let mut links: Vec<Group> = Vec::new();
+    let mut links: Vec<Pair> = Vec::new();
     let mut each = |_: &str, frame: &Frame<'_>| {
         let own = (shard as u16, frame.head.sequence);
-        links.extend(frame.links().map(|link| vec![own, (link.shard, link.sequence)]));
+        links.extend(frame.links().map(|link| [own, (link.shard, link.sequence)]));
         Ok(())
     };
     let end = read_stream(files, &segments, run, shard, &mut each)?;
@@ -176,7 +176,7 @@ fn examine_stream(
     {
         return Err(RecoveryError::Damaged(damage.clone()));
     }
-    links.retain(|group| group.iter().all(|(shard, _)| usize::from(*shard) < run.shard_count()));
+    links.retain(|pair| pair.iter().all(|(shard, _)| usize::from(*shard) < run.shard_count()));
     Ok(Stream { last, links, loss })
 }
 

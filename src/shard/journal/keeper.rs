@@ -26,6 +26,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How soon a write that has failed is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Frames that may be linked to those of other shards and not be synced, under `no`: about a minute of them. With those of
+/// one tick, which a full frame may end too, and those under way that is a few more.
+const LINKED_COUNT_MAX: u64 = 64;
+
 /// Records that are made of a frame that has ended before others have their turn.
 const RECORD_STEP_COUNT: usize = 1_024;
 
@@ -115,7 +119,7 @@ impl<'a> Keeper<'a> {
             let due = match self.policy() {
                 AppendFsync::Always => true,
                 AppendFsync::Everysec => ticked,
-                AppendFsync::No => ticked && self.journals.saving() != 0,
+                AppendFsync::No => ticked && (self.journals.saving() != 0 || self.has_many_links()),
             };
             if due {
                 self.sync_written().await;
@@ -157,6 +161,11 @@ impl<'a> Keeper<'a> {
 
     fn policy(&self) -> AppendFsync {
         self.shard.live().appendfsync
+    }
+
+    /// Whether so many frames are not synced that the links to other shards take too much room, which are kept until then.
+    fn has_many_links(&self) -> bool {
+        self.journals.progress.pair_count() > 0 && self.writer.unsynced_count() >= LINKED_COUNT_MAX
     }
 
     /// Until the frame should end: whose changes can be had for a short wait have their changes in it. A single client is
