@@ -263,6 +263,9 @@ fn data_remedy(path: &Path, error: &RecoveryError) -> String {
             path.display()
         ),
         RecoveryError::Io { .. } => "Let this user read it".to_owned(),
+        RecoveryError::Format { .. } => {
+            "Start the version that has written it, or choose another --dir to start without these counters".to_owned()
+        }
         _ => "Bring the file back from a copy, or choose another --dir to start without these counters".to_owned(),
     }
 }

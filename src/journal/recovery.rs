@@ -56,6 +56,15 @@ pub enum RecoveryError {
         /// One of the files that need it.
         file: String,
     },
+    /// A file that counts has a whole header which is none of this version's. So it is neither damaged nor torn, and
+    /// nothing of it may be dropped.
+    #[error("{file} has a frame at byte {offset} that another version of the program has written")]
+    Format {
+        /// The file.
+        file: String,
+        /// Where in it, in bytes.
+        offset: u64,
+    },
     /// A file that counts is damaged, or ends too early.
     #[error("{0}")]
     Damaged(Damage),

@@ -73,6 +73,13 @@ pub fn run(path: &Path) -> u8 {
             println!("{}: {error}. A server does not start. {MEND}", path.display());
             EXIT_UNSOUND
         }
+        Err(error @ RecoveryError::Format { .. }) => {
+            println!(
+                "{}: {error}. A server of this version does not start. Use the one that has written it",
+                path.display()
+            );
+            EXIT_UNSOUND
+        }
         Err(RecoveryError::Io { file, error }) => {
             let file = if file == "." { path.to_owned() } else { path.join(file) };
             eprintln!("tallyring: {}: {error}. Name a directory that this user may read", file.display());

@@ -193,6 +193,7 @@ fn find_end(
     loop {
         let StreamEnd { last, stop } = end;
         let Some(stop) = stop else { return Ok((last, None)) };
+        stop.check_format()?;
         segments = &segments[stop.segment..];
         let behind = Behind::of(files, segments, &stop, run, shard, last)?;
         if behind.durable <= last {

@@ -15,7 +15,7 @@ use crate::journal::manifest::{Snapshot, snapshot_name};
 /// what is damaged.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, or another version has written it.
 pub(super) fn read_snapshot(
     files: &impl Files,
     snapshot: Snapshot,
@@ -44,6 +44,7 @@ pub(super) fn read_snapshot(
                 damaged_places.push((offset, Broken::Short));
                 break None;
             }
+            Some(Err(Broken::Version)) => return Err(RecoveryError::Format { file, offset }),
             Some(Err(why)) => why,
             Some(Ok(frame)) if frame.head.run_id != snapshot.number || frame.head.sequence < expected => Broken::Magic,
             Some(Ok(frame)) => match frame.head.kind {

@@ -45,6 +45,7 @@ impl StreamEnd {
         let next = segment_name(run.number, shard, self.last + 1);
         let nothing_more = Stop { segment: segments.len(), file: next, offset: 0, why: Broken::Missing };
         let stop = self.stop.unwrap_or(nothing_more);
+        stop.check_format()?;
         let behind = Behind::of(files, &segments[stop.segment..], &stop, run, shard, self.last)?;
         Ok(Some(behind.damage(stop)))
     }
@@ -60,6 +61,19 @@ pub(super) struct Stop {
     pub offset: u64,
     /// What is wrong there.
     pub why: Broken,
+}
+
+impl Stop {
+    /// Look whether it is the program that must stop here, and not the journal.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_format(&self) -> Result<(), RecoveryError> {
+        match self.why {
+            Broken::Version => Err(RecoveryError::Format { file: self.file.clone(), offset: self.offset }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Read the frames of a journal that count, in order, as far as they are whole: of an open run all that there are. `each`

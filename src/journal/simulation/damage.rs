@@ -9,7 +9,7 @@ use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Op, Outcome, Seed};
 use crate::journal::changes::{Recorder, Taken};
 use crate::journal::disk::{Files, FilesMut};
-use crate::journal::frame::{self, FileHead};
+use crate::journal::frame::{self, FRAME_HEADER_BYTES, FileHead};
 use crate::journal::manifest::{MANIFEST, Manifest, Run, segment_name};
 use crate::journal::recovery::{self, Extent, Loss, RecoveryError};
 use crate::journal::writer::Writer;
@@ -251,6 +251,41 @@ fn what_was_closed_must_be_there() {
     let disk = journal.disk_with(journal.bytes.clone());
     FilesMut::remove(&disk, "manifest").expect("it was there");
     assert!(matches!(recovery::examine(&disk, false), Err(RecoveryError::NoManifest { .. })));
+}
+
+/// Another version's header, intact.
+pub(super) fn of_another_version(frame: &mut [u8], at: usize) {
+    frame[at] = 9;
+    let crc = crc32c::crc32c(&frame[..FRAME_HEADER_BYTES - 4]);
+    frame[FRAME_HEADER_BYTES - 4..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
+fn what_another_version_has_written_is_neither_cut_nor_dropped() {
+    let journal = a_journal();
+    let last = journal.frames.last().expect("there are frames").start;
+    let mut closed = journal.manifest.clone();
+    closed.runs[0].to = Some(vec![journal.frames.len() as u64]);
+    // Where the version is, and the kind.
+    for (offset, at) in [(0, 4), (journal.frames[5].start, 4), (last, 4), (last, 5)] {
+        let mut bytes = journal.bytes.clone();
+        of_another_version(&mut bytes[offset..], at);
+        let disk = journal.disk_with(bytes);
+        let is_told = |result: &Result<(), RecoveryError>| {
+            matches!(result, Err(RecoveryError::Format { file, offset: told })
+                if *file == journal.file && *told == offset as u64)
+        };
+        for recover in [false, true] {
+            let examined = recovery::examine(&disk, recover).map(|_| ());
+            assert!(is_told(&examined), "byte {offset}: {examined:?}");
+        }
+        let mut counters = Counters::new(0..16_384);
+        let loaded = recovery::load(&disk, &closed, false, 0..16_384, &mut counters, 0, &AtomicU64::new(0));
+        assert!(is_told(&loaded), "byte {offset}: {loaded:?}");
+        recovery::replace_manifest(&disk, &closed).expect("the disk does not fail");
+        let examined = recovery::examine(&disk, true).map(|_| ());
+        assert!(is_told(&examined), "byte {offset} of a closed run: {examined:?}");
+    }
 }
 
 /// A journal that a server writes while it is read: another state of its file each time that it is opened.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
-use super::damage::{Journal, State, a_journal, state_of};
+use super::damage::{Journal, State, a_journal, of_another_version, state_of};
 use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Op, Seed};
 use crate::journal::changes::{Recorder, Taken};
@@ -357,5 +357,19 @@ fn what_a_client_has_put_into_a_key_is_no_frame() {
         let mut changed = taken.bytes.clone();
         changed[taken.frames[1].start + at] ^= 1;
         taken.check(&changed, |frame| frame != 1, Some(101), &format!("byte {at} of the frame"));
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_version_is_not_dropped() {
+    let taken = TakenSnapshot::new();
+    for frame in [0, 3, taken.frames.len() - 1] {
+        let mut changed = taken.bytes.clone();
+        let start = taken.frames[frame].start;
+        of_another_version(&mut changed[start..], 4);
+        let disk = taken.disk(&changed);
+        let is_told = |error: &RecoveryError| matches!(error, RecoveryError::Format { file, offset } if *file == taken.file && *offset == start as u64);
+        assert!(recovery::examine(&disk, true).is_err_and(|error| is_told(&error)), "frame {frame}");
+        assert!(load(&disk, &taken.manifest, false).is_err_and(|error| is_told(&error)), "frame {frame}");
     }
 }
