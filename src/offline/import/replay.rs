@@ -123,9 +123,9 @@ impl Replay<'_> {
             ("pexpireat", [key, _, ..]) => self.expire(key, Some(number(arguments, 1)?)),
             ("expireat", [key, _, ..]) => self.expire(key, Some(number(arguments, 1)?.checked_mul(1_000)?)),
             ("persist", [key]) => self.expire(key, None),
-            ("rename" | "renamenx", [from, to]) => self.rename(from, to),
-            ("copy", [from, to]) => self.copy(from, to),
-            ("copy", [from, to, option]) if option.eq_ignore_ascii_case(b"replace") => self.copy(from, to),
+            ("rename" | "renamenx", [from, to]) => self.rename(from, to)?,
+            ("copy", [from, to]) => self.copy(from, to)?,
+            ("copy", [from, to, option]) if option.eq_ignore_ascii_case(b"replace") => self.copy(from, to)?,
             ("move", [key, to]) if *to != b"0" => _ = self.store.remove(key),
             _ => return None,
         }
@@ -176,6 +176,12 @@ impl Replay<'_> {
                 let value = entry.value.checked_add(amount)?;
                 self.store.put(key, Entry { value, ..entry });
             }
+            (None, Some(Skipped::LongKey)) => {
+                let Text::Known(text) = self.store.text(key) else { return None };
+                let value = integer::parse(&text)?.checked_add(amount)?;
+                let expiry = self.store.expiry(key);
+                self.store.set(key, value.to_string().as_bytes(), expiry)?;
+            }
             // Redis has counted it, so it is an integer: which one is not known.
             (None, Some(Skipped::NoInteger | Skipped::Unknown)) => return None,
             // It was a list, say, and has lost its last element since.
@@ -187,7 +193,7 @@ impl Replay<'_> {
     fn expire(&mut self, key: &[u8], expires_at_ms: Option<i64>) {
         match (self.store.get(key), self.store.why_skipped(key)) {
             (Some(entry), _) => self.store.put(key, Entry { expires_at_ms, ..entry }),
-            (None, Some(Skipped::NoInteger | Skipped::Unknown)) => {
+            (None, Some(Skipped::NoInteger | Skipped::Unknown | Skipped::LongKey)) => {
                 self.store.set_skipped_expiry(key, expires_at_ms.into());
             }
             // With its last element it goes, and its expiry.
@@ -198,18 +204,20 @@ impl Replay<'_> {
         }
     }
 
-    fn rename(&mut self, from: &[u8], to: &[u8]) {
+    fn rename(&mut self, from: &[u8], to: &[u8]) -> Option<()> {
         if from != to {
-            self.copy(from, to);
+            self.copy(from, to)?;
             self.store.remove(from);
         }
+        Some(())
     }
 
-    fn copy(&mut self, from: &[u8], to: &[u8]) {
-        match (self.store.get(from), self.store.why_skipped(from)) {
-            (Some(entry), _) => self.store.put(to, entry),
-            (None, _) => self.store.copy_skipped(from, to),
+    fn copy(&mut self, from: &[u8], to: &[u8]) -> Option<()> {
+        match self.store.get(from) {
+            Some(entry) => self.store.put(to, entry),
+            None => self.store.copy_skipped(from, to)?,
         }
+        Some(())
     }
 }
 
@@ -302,6 +310,25 @@ mod tests {
         let words: [&[u8]; 4] = [b"SETRANGE", b"a", b"5", b""];
         Replay::new(&mut store).command(&words.map(<[u8]>::to_vec)).expect("it does nothing");
         assert!(store.skipped().is_empty());
+    }
+
+    #[test]
+    fn an_integer_under_a_key_that_is_too_long_is_a_counter_under_another_name() {
+        let long = "k".repeat(1_025);
+        let assert_counters = |commands: &str, expected: &[(&str, i64, Option<i64>)]| {
+            assert_counters(&commands.replace("LONG", &long), expected);
+        };
+        assert_counters("SET LONG 5 PXAT 9000\nINCR LONG\nRENAME LONG b\nINCR b", &[("b", 7, Some(9_000))]);
+        assert_counters("SET a 3\nCOPY a LONG\nINCRBY LONG 4\nCOPY LONG c", &[("a", 3, None), ("c", 7, None)]);
+        assert_counters("INCR LONG\nAPPEND LONG 2\nPEXPIREAT LONG 9\nRENAMENX LONG d", &[("d", 12, Some(9))]);
+        assert_counters("SET LONG 5\nAPPEND LONG x\nRENAME LONG b\nSET b 1\nPERSIST b", &[("b", 1, None)]);
+        assert_counters("RPUSH LONG x\nRENAME LONG b\nDEL b\nINCR b", &[("b", 1, None)]);
+        let (_, done) = after(&format!("BITFIELD {long} SET u8 0 57\nRENAME {long} b\nINCR b"));
+        assert_eq!(done, Err(Unfollowed("INCR".to_owned())));
+        let (store, done) = after(&format!("SET {long} 5\nRENAME {long} b\nSET b x\nSET {long} 6"));
+        assert_eq!(done, Ok(()));
+        let counts: Vec<_> = store.skipped().into_iter().map(|(why, (count, _))| (why, count)).collect();
+        assert_eq!(counts, [(Skipped::NoInteger, 1), (Skipped::LongKey, 1)]);
     }
 
     #[test]

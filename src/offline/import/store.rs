@@ -41,7 +41,7 @@ pub enum Skipped {
     Stream,
     /// A module's.
     Module,
-    /// Longer than a key can be.
+    /// An integer whose key is longer than one can be.
     LongKey,
     /// In another database than 0.
     Database(u32),
@@ -97,7 +97,8 @@ pub enum Text {
 struct Skip {
     why: Skipped,
     expiry: Expiry,
-    /// Of a string, if it is short: commands that change a part of it can make it an integer.
+    /// Of a string, if it is short: commands that change a part of it can make it an integer, and one that is may get
+    /// another name.
     text: Option<Box<[u8]>>,
 }
 
@@ -152,9 +153,11 @@ impl Store {
             return Text::Known(entry.value.to_string().into_bytes());
         }
         match self.skipped.get(&self.identity(key, 0)) {
-            Some(Skip { why: Skipped::Unknown | Skipped::LongKey, .. }) => Text::Unknown,
-            Some(Skip { why: Skipped::NoInteger, text: None, .. }) => Text::Long,
-            Some(Skip { why: Skipped::NoInteger, text: Some(text), .. }) => Text::Known(text.to_vec()),
+            Some(Skip { why: Skipped::Unknown, .. }) => Text::Unknown,
+            Some(Skip { why: Skipped::NoInteger | Skipped::LongKey, text: Some(text), .. }) => {
+                Text::Known(text.to_vec())
+            }
+            Some(Skip { why: Skipped::NoInteger | Skipped::LongKey, text: None, .. }) => Text::Long,
             _ => Text::Known(Vec::new()),
         }
     }
@@ -189,16 +192,22 @@ impl Store {
         }
     }
 
-    /// A key of database 0 that is skipped is another one, too.
-    pub fn copy_skipped(&mut self, from: &[u8], to: &[u8]) {
-        let found = self.skipped.get(&self.identity(from, 0)).cloned();
-        found.into_iter().for_each(|skip| self.skip_as(to, 0, skip));
+    /// A key of database 0 that is skipped is another one, too. `None`: a counter of which is not known when it expires.
+    pub fn copy_skipped(&mut self, from: &[u8], to: &[u8]) -> Option<()> {
+        match self.skipped.get(&self.identity(from, 0)).cloned() {
+            None => {}
+            // It may be short.
+            Some(Skip { why: Skipped::LongKey, expiry, text: Some(text) }) => self.set(to, &text, expiry)?,
+            Some(skip) => self.skip_as(to, 0, skip),
+        }
+        Some(())
     }
 
     /// A key is this counter now.
     pub fn put(&mut self, key: &[u8], entry: Entry) {
         if key.len() > KEY_BYTES_MAX {
-            return self.skip(key, Skipped::LongKey, entry.expires_at_ms.into());
+            let text = Some(entry.value.to_string().into_bytes().into());
+            return self.skip_as(key, 0, Skip { why: Skipped::LongKey, expiry: entry.expires_at_ms.into(), text });
         }
         self.unskip(self.identity(key, 0));
         let put = self.counters.put(self.seed.key(key), entry);
