@@ -125,8 +125,8 @@ pub struct Directory {
     locked: Arc<Mutex<Weak<fs::File>>>,
 }
 
-/// Keeps others from using a directory for as long as it lives.
-#[derive(Debug)]
+/// Keeps others from using a directory for as long as it lives, or one of its clones.
+#[derive(Clone, Debug)]
 pub struct DirectoryLock {
     _file: Arc<fs::File>,
 }

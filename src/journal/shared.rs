@@ -18,7 +18,7 @@ use super::disk::{Directory, DirectoryLock, FilesMut, is_full};
 use super::manifest::{Manifest, Run, parse_segment_name, parse_snapshot_name};
 use super::recovery::{self, Examined, Loss, RecoveryError};
 
-pub use save::{NotCommitted, SnapshotEnd, commit_manifest, discard};
+pub use save::{NotCommitted, SnapshotEnd, Superseded, commit_manifest, discard};
 pub use switch::{Closed, Switch, SwitchError};
 
 use save::Save;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Journals;
-use crate::journal::disk::{Disk, DiskFile, Files, write_all_at};
+use crate::journal::disk::{DirectoryLock, Disk, DiskFile, Files, write_all_at};
 use crate::journal::manifest::{
     MANIFEST, MANIFEST_NEW, Manifest, Run, Snapshot, parse_segment_name, parse_snapshot_name, snapshot_name,
 };
@@ -22,6 +22,15 @@ pub struct SnapshotEnd {
     pub bytes: u64,
     /// Bytes of the journal behind its beginning.
     pub journal_bytes: u64,
+}
+
+/// What a snapshot that is in force replaces. It has not ended before that is removed.
+#[derive(Debug)]
+#[must_use = "no other snapshot begins before its files are removed"]
+pub struct Superseded {
+    names: Vec<String>,
+    /// Another directory that has come to stand at the path is not touched.
+    _lock: Option<DirectoryLock>,
 }
 
 #[derive(Debug, Default)]
@@ -132,8 +141,9 @@ impl Journals {
     }
 
     /// A shard's part is complete, and its journal begins behind it at a frame; or it has failed. The shard that is last
-    /// to say so completes the snapshot. `now_s`: Unix seconds.
-    pub async fn end_part(&self, shard: usize, part: io::Result<SnapshotEnd>, now_s: i64) {
+    /// to say so completes the snapshot, and is to have [removed](Journals::remove_superseded) what it replaces. `now_s`: Unix
+    /// seconds.
+    pub async fn end_part(&self, shard: usize, part: io::Result<SnapshotEnd>, now_s: i64) -> Option<Superseded> {
         let number = self.saving();
         let outcome = {
             let mut save = self.lock_save();
@@ -147,7 +157,7 @@ impl Journals {
                 Err(error) => _ = save.failure.get_or_insert_with(|| error.to_string()),
             }
             if save.reported_count < self.shard_count() {
-                return;
+                return None;
             }
             match &save.failure {
                 Some(failure) => Err(failure.clone()),
@@ -158,12 +168,12 @@ impl Journals {
             }
         };
         let outcome = match outcome {
-            Ok((from, bytes)) => self.commit(number, from).await.map(|()| bytes),
+            Ok((from, bytes)) => self.commit(number, &from).await.map(|()| (from, bytes)),
             Err(failure) => Err(NotCommitted::Old(io::Error::other(failure))),
         };
         let is_given_up = self.is_closing() || !self.is_on();
         match &outcome {
-            Ok((bytes, journal_bytes)) => {
+            Ok((_, (bytes, journal_bytes))) => {
                 self.snapshot_bytes.store(*bytes, Ordering::Relaxed);
                 self.journal_bytes.store(*journal_bytes, Ordering::Relaxed);
                 self.last_save_s.store(now_s, Ordering::Relaxed);
@@ -189,16 +199,36 @@ impl Journals {
         }
         let duration_s = self.save_duration_s().unwrap_or(0);
         self.last_save_duration_s.store(duration_s as i64, Ordering::Relaxed);
+        let Ok((from, _)) = outcome else {
+            self.end_save();
+            return None;
+        };
+        // What is behind it counts from now on, also where a sync had failed.
+        self.wakes.iter().for_each(Notify::notify_one);
+        Some(self.superseded(number, &from))
+    }
+
+    /// Remove what a snapshot replaces, which has ended then. It may take long: many files of 64 MiB.
+    pub async fn remove_superseded(&self, superseded: Superseded) {
+        // What cannot be removed now is removed at the next start.
+        for name in &superseded.names {
+            let _ = Disk::remove(&self.directory, name).await;
+        }
+        self.end_save();
+    }
+
+    /// Another one may begin.
+    fn end_save(&self) {
         self.saving.store(0, Ordering::Release);
         self.save_ended.notify_waiters();
         self.wakes.iter().for_each(Notify::notify_one);
     }
 
-    /// Put a snapshot in force, and remove what it replaces.
-    async fn commit(&self, number: u64, from: Vec<u64>) -> Result<(), NotCommitted> {
+    /// Put a snapshot in force. `from`: by shard, the first frame behind it.
+    async fn commit(&self, number: u64, from: &[u64]) -> Result<(), NotCommitted> {
         let snapshot = Some(Snapshot { number, shard_count: self.shard_count() });
         let mark = self.run();
-        let run = Run { number: mark.number, id: mark.id, from: from.clone(), to: None };
+        let run = Run { number: mark.number, id: mark.id, from: from.to_vec(), to: None };
         // No more than two manifests may be in force, and what they name be kept.
         if self.perhaps_in_force.load(Ordering::Relaxed) {
             self.directory.sync_names().await.map_err(NotCommitted::Old)?;
@@ -208,19 +238,22 @@ impl Journals {
         done?;
         // The run has begun with it.
         self.end_waiting();
-        let superseded = |name: &String| match (parse_segment_name(name), parse_snapshot_name(name)) {
+        Ok(())
+    }
+
+    fn superseded(&self, number: u64, from: &[u64]) -> Superseded {
+        let mark = self.run();
+        let is_superseded = |name: &String| match (parse_segment_name(name), parse_snapshot_name(name)) {
             (Some((run, shard, first)), _) => {
                 run < mark.number || (run == mark.number && from.get(shard).is_some_and(|from| first < *from))
             }
             (_, Some((other, _))) => other < number,
             _ => false,
         };
-        // What cannot be removed now, or not even be found, is removed at the next start.
-        let names = self.directory.names().unwrap_or_default();
-        for name in names.iter().filter(|name| superseded(name)) {
-            let _ = Disk::remove(&self.directory, name).await;
-        }
-        Ok(())
+        // What cannot even be found is removed at the next start.
+        let mut names = self.directory.names().unwrap_or_default();
+        names.retain(is_superseded);
+        Superseded { names, _lock: self.lock.lock().expect("no thread panics and goes on").clone() }
     }
 
     pub(super) fn lock_save(&self) -> MutexGuard<'_, Save> {
@@ -261,5 +294,44 @@ pub async fn discard<D: Disk>(disk: &D, number: u64, shard_count: usize) {
     for shard in 0..shard_count {
         // What cannot be removed now is removed at the next start.
         let _ = disk.remove(&snapshot_name(number, shard)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::manifest::segment_name;
+
+    #[test]
+    fn a_snapshot_counts_before_what_it_replaces_is_removed_and_ends_behind_that() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let (directory, aside) = (parent.path().join("data"), parent.path().join("aside"));
+        let journals = Journals::open(&directory, 1, 7, false, false, 0).expect("it is empty");
+        let path = |name: &str| directory.join(name);
+        let old = [segment_name(1, 0, 1), snapshot_name(0, 0)];
+        let kept = [segment_name(1, 0, 5), snapshot_name(1, 0)];
+        old.iter().chain(&kept).for_each(|name| std::fs::write(path(name), b"any").expect("a file"));
+        tokio_uring::start(async {
+            let number = journals.begin_save().expect("none is under way");
+            let end = SnapshotEnd { from: 5, bytes: 3, journal_bytes: 3 };
+            let superseded = journals.end_part(0, Ok(end), 1).await.expect("it is in force");
+            assert_eq!((journals.saved(), journals.saving(), journals.begin_save()), (number, number, None));
+            assert!(old.iter().all(|name| path(name).exists()));
+            journals.remove_superseded(superseded).await;
+            assert!(journals.until_saved(number).await);
+            assert!(!old.iter().any(|name| path(name).exists()) && kept.iter().all(|name| path(name).exists()));
+
+            // Not in a directory that has come to stand at its place, even once nobody else holds the lock.
+            let number = journals.begin_save().expect("none is under way");
+            let end = SnapshotEnd { from: 9, bytes: 3, journal_bytes: 3 };
+            let superseded = journals.end_part(0, Ok(end), 1).await.expect("it is in force");
+            std::fs::rename(&directory, &aside).expect("it is there");
+            std::fs::create_dir(&directory).expect("it has gone");
+            std::fs::write(path("lock"), b"").expect("a file");
+            std::fs::write(path(&kept[0]), b"another's").expect("a file");
+            journals.lock.lock().expect("no thread panics and goes on").take();
+            journals.remove_superseded(superseded).await;
+            assert!(path(&kept[0]).exists() && journals.saved() == number && journals.saving() == 0);
+        });
     }
 }

@@ -74,8 +74,9 @@ impl<'a> Keeper<'a> {
             journals,
             writer: Writer::new(journals.directory.clone(), mark.number, mark.id, head).after(last),
             head,
-            begun: 0,
-            ended: 0,
+            // One that counts may not have ended: what it replaces is being removed still.
+            begun: journals.saved(),
+            ended: journals.saved(),
             begun_change_count: 0,
             part: None,
             saved: journals.saved(),

@@ -62,6 +62,7 @@ impl Keeper<'_> {
         }
         let number = self.journals.saving();
         if number > self.begun && !self.journals.is_closing() {
+            assert!(number > self.journals.saved(), "a snapshot that counts is not written again");
             self.begun = number;
             let begun = self.writer.begin_segment().await;
             self.judge(begun);
@@ -87,7 +88,7 @@ impl Keeper<'_> {
             }
             Some(Err(error)) => {
                 self.part = None;
-                return self.journals.end_part(self.shard.index, Err(error), unix_s()).await;
+                return self.end_part(Err(error)).await;
             }
         }
         let Some(SnapshotPart { from, written: Some((bytes, until)) }) = self.part else { return };
@@ -99,7 +100,19 @@ impl Keeper<'_> {
             Err(error) => Err(error),
         };
         self.part = None;
-        self.journals.end_part(self.shard.index, part, unix_s()).await;
+        self.end_part(part).await;
+    }
+
+    /// Say what has become of this shard's part; if it was the last one, have removed what the snapshot replaces. The journal
+    /// does not wait for that.
+    async fn end_part(&self, part: io::Result<SnapshotEnd>) {
+        let Some(superseded) = self.journals.end_part(self.shard.index, part, unix_s()).await else { return };
+        let shard = self.shard.clone();
+        tokio_uring::spawn(async move {
+            if let Some(journals) = &shard.shared.journals {
+                journals.remove_superseded(superseded).await;
+            }
+        });
     }
 
     /// Begin the snapshot that is due, unless it is known to fail. `is_refusing`: writes are refused until one is complete,
@@ -155,7 +168,7 @@ impl Keeper<'_> {
             None if self.journals.saving() > self.begun => {}
             None => return,
         }
-        self.journals.end_part(self.shard.index, Err(switched_off()), unix_s()).await;
+        self.end_part(Err(switched_off())).await;
     }
 }
 
