@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
+use tokio::sync::Notify;
+
 use super::{Shard, Turn};
 use crate::client::ShardSet;
 use crate::journal::changes::Room;
@@ -58,6 +60,16 @@ impl Shard {
                     self.until_room(room).await;
                 }
             }
+        }
+    }
+
+    /// A waiter's task tells of what every shard has recorded until now: under `always` its reply leaves when all of that is
+    /// safe, which it soon is.
+    pub fn touch_all(&self, waiter: u32) {
+        let touched = &mut self.waiters.borrow_mut()[waiter as usize].touched;
+        (0..self.map.shard_count()).for_each(|shard| touched.insert(shard));
+        if let Some(journals) = &self.shared.journals {
+            journals.wakes.iter().for_each(Notify::notify_one);
         }
     }
 

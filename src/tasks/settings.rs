@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Place, appendonly};
-use crate::config::{ByteCount, YesNo, ranges};
+use crate::config::{AppendFsync, ByteCount, YesNo, ranges};
 use crate::glob;
 use crate::journal::shared::Journals;
 use crate::limits::{ARGUMENT_BYTES_MAX, SLOWLOG_COUNT_MAX};
@@ -43,16 +43,32 @@ pub(super) async fn set(place: Place<'_>, pairs: &[(String, String)], out: &mut 
     };
     // Others may have changed settings meanwhile, and may not while this is done.
     let done = done.and_then(|()| {
-        shard.shared.change_live(|current| changed(&shard.shared, current, pairs).map(|(live, _)| live))
+        shard.shared.change_live(|current| {
+            let (live, _) = changed(&shard.shared, current, pairs)?;
+            let begins_always = is_always(&live) && !is_always(current);
+            // It would end the server, with what was counted since the disk has failed.
+            match shard.shared.journals.as_ref().filter(|_| begins_always).and_then(Journals::refusal) {
+                Some(refusal) => Err(Refused::Failed(refusal).text("appendfsync")),
+                None => Ok(live),
+            }
+        })
     });
     match done {
         Ok(()) => {
             // What is promised holds at once, on shards too that serve no client just now.
             place.ask_all(|| Ask::FollowSettings, |_| ()).await;
+            if is_always(&shard.live()) {
+                // Replies from before may be on their way still, and tell of what is not on the disk.
+                shard.touch_all(place.waiter);
+            }
             encode::simple(out, "OK");
         }
         Err(text) => encode::error(out, &text),
     }
+}
+
+fn is_always(live: &Live) -> bool {
+    live.appendfsync == AppendFsync::Always
 }
 
 /// The settings with all changes, and whether the journals are to be on, if that is among them; or the error.

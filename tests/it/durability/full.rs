@@ -93,6 +93,9 @@ fn a_full_disk_refuses_writes_and_heals_by_itself() {
             conn.expect(write, error(REFUSAL));
         }
     }
+    // It would end the server.
+    let failed = format!("ERR CONFIG SET failed (possibly related to argument 'appendfsync') - {REFUSAL}");
+    conn.expect("CONFIG SET appendfsync always", error(&failed));
     conn.expect("MULTI", ok());
     conn.expect("INCR first", error(REFUSAL));
     conn.expect_error("EXEC", "EXECABORT Transaction discarded because of previous errors.");

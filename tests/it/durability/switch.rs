@@ -330,3 +330,27 @@ fn a_snapshot_that_ends_with_the_journal_has_not_failed() {
     assert!(given_up(&server), "{:?}", server.log());
     assert!(persistence(&mut conn, "rdb_last_bgsave_status:ok"));
 }
+
+#[test]
+fn what_was_counted_before_always_is_on_the_disk_when_that_is_answered() {
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let server = serve_in(directory.path(), 2, &["--appendfsync", "no"]);
+        let mut conn = server.connect();
+        for index in 0..50 {
+            conn.expect(&format!("INCR views:{index}"), int(1));
+        }
+        conn.expect("MULTI", ok());
+        conn.expect("INCR views:0", simple("QUEUED"));
+        conn.expect("CONFIG SET appendfsync always", simple("QUEUED"));
+        conn.expect("EXEC", array([int(2), ok()]));
+        kill(server);
+        let server = serve_in(directory.path(), 1, &[]);
+        let mut conn = server.connect();
+        conn.expect("DBSIZE", int(50));
+        conn.expect("INCR views:0", int(3));
+        conn.expect("CONFIG SET appendfsync always", ok());
+        kill(server);
+        serve_in(directory.path(), 2, &[]).connect().expect("GET views:0", bulk("3"));
+    }
+}
