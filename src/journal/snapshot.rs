@@ -55,6 +55,31 @@ impl Part {
     }
 }
 
+/// Write one shard's file of a snapshot, whose parts `fill` writes, and have it on the disk; answers its length. Where that
+/// fails the file is removed: it may have the room that the journal waits for, and with the journal whoever else would remove
+/// it.
+///
+/// # Errors
+/// What the disk or `fill` says.
+pub async fn take<D: Disk>(
+    disk: &D,
+    number: u64,
+    head: FileHead,
+    fill: impl AsyncFnOnce(&mut SnapshotWriter<D::File>) -> io::Result<()>,
+) -> io::Result<u64> {
+    let taken = async {
+        let mut writer = SnapshotWriter::create(disk, number, head).await?;
+        fill(&mut writer).await?;
+        writer.finish().await
+    };
+    let taken = taken.await;
+    if taken.is_err() {
+        // What cannot be removed now is removed at the next start.
+        let _ = disk.remove(&snapshot_name(number, usize::from(head.shard))).await;
+    }
+    taken
+}
+
 /// One shard's file of a snapshot, while it is written.
 pub struct SnapshotWriter<F> {
     file: F,

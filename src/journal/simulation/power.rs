@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use super::damage::state_of;
-use super::disk::{Random, SimulatedDisk};
+use super::disk::{Random, SimulatedDisk, SimulatedFile};
 use crate::counters::{Counters, Entry, Key, Op, Outcome, Seed};
 use crate::journal::changes::{Recorder, Taken};
 use crate::journal::cut::Progress;
-use crate::journal::disk::Disk;
+use crate::journal::disk::{Disk, Files};
 use crate::journal::frame::{FileHead, Link};
 use crate::journal::manifest::{Manifest, Run, Snapshot};
 use crate::journal::recovery;
 use crate::journal::shared::{NotCommitted, commit_manifest, discard};
-use crate::journal::snapshot::{Part, SnapshotWriter};
+use crate::journal::snapshot::{self, Part, SnapshotWriter};
 use crate::journal::writer::Writer;
 use crate::slot::{self, ShardMap};
 
@@ -248,7 +248,7 @@ impl Life {
                 self.progress.set_synced(shard.index, shard.writer.synced());
             }
             // What it replaces goes.
-            let names = crate::journal::disk::Files::names(&self.disk).expect("names");
+            let names = Files::names(&self.disk).expect("names");
             for name in names {
                 let old = crate::journal::manifest::parse_segment_name(&name).is_some_and(|(run, shard, first)| {
                     run < self.run.number || (run == self.run.number && first < from[shard])
@@ -356,4 +356,36 @@ fn whatever_a_disk_does_the_counters_are_those_after_some_frame() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn a_part_of_a_snapshot_that_fails_leaves_no_file() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let head = FileHead { shard: 1, shard_count: 2 };
+    let fill = async |writer: &mut SnapshotWriter<SimulatedFile>| {
+        let mut part = Part::default();
+        for number in 0..3 {
+            assert!(part.put(&name(number), Entry { value: 1, expires_at_ms: None }));
+            writer.write(&mut part).await?;
+        }
+        Ok(())
+    };
+    let mut failed_count = 0;
+    for operation in 1.. {
+        let disk = SimulatedDisk::new(1);
+        disk.fail_after(operation);
+        let taken = runtime.block_on(snapshot::take(&disk, 7, head, fill));
+        let names = Files::names(&disk).expect("names");
+        match taken {
+            Err(_) => assert_eq!(names, [""; 0], "operation {operation} has failed"),
+            Ok(bytes) => {
+                assert_eq!(names, ["snapshot-000007-001"]);
+                assert_eq!(bytes, disk.bytes(&names[0]).len() as u64);
+                break;
+            }
+        }
+        failed_count += 1;
+    }
+    // Made, begun, three parts, the end, synced.
+    assert!(failed_count >= 7, "{failed_count}");
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::warn;
 
 use super::keeper::Keeper;
+use crate::journal::disk::OpenFile;
 use crate::journal::frame::FileHead;
-use crate::journal::shared::SnapshotEnd;
-use crate::journal::snapshot::{Part, SnapshotWriter};
+use crate::journal::shared::{Journals, SnapshotEnd};
+use crate::journal::snapshot::{self, Part, SnapshotWriter};
 use crate::shard::Shard;
 
 /// So many runs are kept before a snapshot replaces them, however little is in them.
@@ -176,7 +177,12 @@ impl Shard {
     /// Write this shard's part of a snapshot; answers its bytes.
     async fn scan(&self, number: u64, head: FileHead) -> io::Result<u64> {
         let Some(journals) = &self.shared.journals else { unreachable!("only journals have snapshots") };
-        let mut writer = SnapshotWriter::create(&journals.directory, number, head).await?;
+        let fill = async |writer: &mut SnapshotWriter<OpenFile>| self.fill(journals, writer).await;
+        snapshot::take(&journals.directory, number, head, fill).await
+    }
+
+    /// Write all counters, while serving.
+    async fn fill(&self, journals: &Journals, writer: &mut SnapshotWriter<OpenFile>) -> io::Result<()> {
         let mut part = Part::default();
         let mut cursor = 0;
         loop {
@@ -190,7 +196,7 @@ impl Shard {
                     writer.write(&mut part).await?;
                 }
                 if cursor == 0 {
-                    return writer.finish().await;
+                    return Ok(());
                 }
                 for _ in 0..SNAPSHOT_REST_COUNT {
                     // Through the ring, so that all others that are ready come first.
