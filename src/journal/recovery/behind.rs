@@ -6,8 +6,9 @@ use super::frames::read_all;
 use super::stream::Stop;
 use super::{Damage, Extent, RecoveryError};
 use crate::journal::disk::Files;
-use crate::journal::frame::{self, FrameKind, MAGIC};
+use crate::journal::frame::{self, Frame, FrameKind, MAGIC};
 use crate::journal::manifest::{Run, segment_name};
+use crate::limits::JOURNAL_BUFFER_BYTES;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -50,8 +51,8 @@ impl Behind {
         let mut at = 0;
         while let Some(found) = memmem::find(&bytes[at..], &MAGIC) {
             at += found;
-            match frame::parse(&bytes[at..]) {
-                Ok(frame) if frame.head.run_id == run_id => {
+            match parse_own(&bytes[at..], run_id) {
+                Some(frame) => {
                     if frame.head.kind == FrameKind::Changes {
                         self.durable = self.durable.max(frame.head.durable);
                         // One that was written again, after the first write had failed, is there twice.
@@ -63,7 +64,7 @@ impl Behind {
                     }
                     at += frame.len;
                 }
-                _ => at += 1,
+                None => at += 1,
             }
         }
     }
@@ -73,4 +74,13 @@ impl Behind {
         let extent = Extent::Journal { frame_count: self.frame_count, record_count: self.record_count };
         Damage { file: stop.file, offset: stop.offset, why: stop.why, extent }
     }
+}
+
+/// The frame of a run at the start of `bytes`. A client can put headers of frames into its keys, as many as it likes, but it
+/// does not know the run's id: so what follows a header is looked at only where that fits, or it would be looked at again
+/// and again.
+fn parse_own(bytes: &[u8], run_id: u64) -> Option<Frame<'_>> {
+    let (head, payload_bytes) = frame::parse_header(bytes).ok()?;
+    let is_own = head.run_id == run_id && payload_bytes <= JOURNAL_BUFFER_BYTES;
+    is_own.then(|| frame::parse(bytes).ok()).flatten()
 }

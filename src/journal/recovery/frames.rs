@@ -6,8 +6,8 @@ use memchr::memmem;
 
 use super::RecoveryError;
 use crate::journal::disk::Files;
-use crate::journal::frame::{self, Broken, FRAME_HEADER_BYTES, Frame, MAGIC};
-use crate::limits::{JOURNAL_BUFFER_BYTES, KEY_BYTES_MAX};
+use crate::journal::frame::{self, Broken, FRAME_HEADER_BYTES, Frame, Head, MAGIC};
+use crate::limits::{JOURNAL_BUFFER_BYTES, KEY_BYTES_MAX, SNAPSHOT_PART_BYTES_MAX};
 
 /// Read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -47,11 +47,11 @@ impl<'a> FrameReader<'a> {
         Ok(Some(parsed))
     }
 
-    /// Behind a damaged place: move on to the next whole frame that `is_wanted`. False: there is none.
+    /// Behind a damaged place of a snapshot: move on to the next whole frame whose header `is_wanted`. False: there is none.
     ///
     /// A key can have the bytes of a whole frame, so one that a key has room for counts only where it ends the file, be it
     /// with one more behind it.
-    pub fn find(&mut self, is_wanted: &dyn Fn(&Frame<'_>) -> bool) -> Result<bool, RecoveryError> {
+    pub fn find(&mut self, is_wanted: &dyn Fn(&Head) -> bool) -> Result<bool, RecoveryError> {
         self.skip(1);
         loop {
             self.fill(MAGIC.len())?;
@@ -65,15 +65,19 @@ impl<'a> FrameReader<'a> {
                 continue;
             };
             self.skip(at);
+            self.fill(FRAME_HEADER_BYTES)?;
+            // What follows is looked at only where it is wanted: keys can have as many headers as they have room for.
+            let is_candidate = frame::parse_header(&self.buffer[self.start..self.end])
+                .is_ok_and(|(head, payload_bytes)| is_wanted(&head) && payload_bytes <= SNAPSHOT_PART_BYTES_MAX);
             // With more behind it than a last frame may have, unless the file ends.
-            if self.fill_frame(KEY_BYTES_MAX + 1)?.is_ok() {
+            if is_candidate && self.fill_frame(KEY_BYTES_MAX + 1)?.is_ok() {
                 let unread = &self.buffer[self.start..self.end];
                 let ends_file = |rest: &[u8]| {
                     let is_last = || frame::parse(rest).is_ok_and(|last| last.len == rest.len());
                     rest.is_empty() || (rest.len() <= KEY_BYTES_MAX && is_last())
                 };
                 let is_no_key = |frame: &Frame<'_>| frame.len > KEY_BYTES_MAX || ends_file(&unread[frame.len..]);
-                if frame::parse(unread).is_ok_and(|frame| is_wanted(&frame) && is_no_key(&frame)) {
+                if frame::parse(unread).is_ok_and(|frame| is_no_key(&frame)) {
                     return Ok(true);
                 }
             }

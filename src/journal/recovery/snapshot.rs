@@ -8,7 +8,7 @@ use std::io;
 use super::frames::FrameReader;
 use super::{Damage, Extent, RecoveryError};
 use crate::journal::disk::Files;
-use crate::journal::frame::{Broken, FileHead, Frame, FrameKind};
+use crate::journal::frame::{Broken, FileHead, Frame, FrameKind, Head};
 use crate::journal::manifest::{Snapshot, snapshot_name};
 
 /// Read a shard's file of a snapshot from its head to its end. `each` gets the whole frames that have counters. Answers
@@ -79,9 +79,9 @@ pub(super) fn read_snapshot(
         };
         damaged_places.push((offset, why));
         is_behind_damage = true;
-        let is_wanted = |frame: &Frame<'_>| {
-            let is_content = matches!(frame.head.kind, FrameKind::Part | FrameKind::End);
-            is_content && frame.head.run_id == snapshot.number && frame.head.sequence >= expected
+        let is_wanted = |head: &Head| {
+            let is_content = matches!(head.kind, FrameKind::Part | FrameKind::End);
+            is_content && head.run_id == snapshot.number && head.sequence >= expected
         };
         if !frames.find(&is_wanted)? {
             break None;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::disk::{Random, SimulatedDisk};
 use crate::counters::{Counters, Entry, Op, Outcome, Seed};
 use crate::journal::changes::{Recorder, Taken};
 use crate::journal::disk::{Files, FilesMut};
-use crate::journal::frame::{self, FRAME_HEADER_BYTES, FileHead};
+use crate::journal::frame::{self, FRAME_HEADER_BYTES, FileHead, Head};
 use crate::journal::manifest::{MANIFEST, Manifest, Run, segment_name};
 use crate::journal::recovery::{self, Extent, Loss, RecoveryError};
 use crate::journal::writer::Writer;
@@ -345,4 +346,28 @@ fn what_a_server_writes_while_it_is_read_is_no_damage() {
     let refused = recovery::examine(&standing, false);
     let start = journal.frames[4].start as u64;
     assert!(matches!(refused, Err(RecoveryError::Damaged(damage)) if damage.offset == start));
+}
+
+#[test]
+fn headers_that_clients_have_put_into_keys_behind_a_torn_frame_are_passed_over() {
+    let journal = a_journal();
+    let mut bytes = journal.bytes.clone();
+    let start = bytes.len();
+    // Each says that megabytes follow, which are there.
+    let (header_count, payload_bytes) = (100_000, 3 << 20);
+    let mut forged = vec![0; FRAME_HEADER_BYTES];
+    frame::seal(&mut forged, Head::changes(0xBAD, 1, u64::MAX, 0));
+    forged[32..36].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
+    let crc = crc32c::crc32c(&forged[..FRAME_HEADER_BYTES - 4]);
+    forged[FRAME_HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+    assert!(frame::parse_header(&forged).is_ok());
+    bytes.push(1);
+    bytes.extend(forged.repeat(header_count));
+    let disk = journal.disk_with(bytes.clone());
+    let began = Instant::now();
+    let examined = recovery::examine(&disk, false).expect("nothing is damaged");
+    // Hundreds of gigabytes of checksums would take half a minute.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let bytes = (bytes.len() - start) as u64;
+    assert_eq!(examined.losses, [Loss::Tail { file: journal.file.clone(), offset: start as u64, bytes }]);
 }
