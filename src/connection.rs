@@ -24,7 +24,7 @@ use crate::command::Extent;
 use crate::readiness::Readiness;
 use crate::server::PauseKind;
 use crate::session::Session;
-use crate::shard::{Accepted, Eviction, Shard};
+use crate::shard::{Accepted, Eviction, Shard, parked};
 use crate::socket::Socket;
 use crate::tasks;
 
@@ -240,19 +240,24 @@ impl Connection {
         if bytes > 0 {
             parked.since_ns = self.shard.clock.now().ns;
         }
-        let (is_held_up, since_ns) = (parked.is_held_up, parked.since_ns);
+        let entry = self.entry(&parked);
         let before = self.parked.replace(parked);
         assert_eq!(before.bytes(), 0, "what was parked is taken before more is");
         if bytes > 0 {
-            self.shard.add_parked(bytes, is_held_up, since_ns, self.place.get());
+            self.shard.add_parked(entry);
         }
+    }
+
+    fn entry(&self, parked: &Parked) -> parked::Entry {
+        let Parked { is_held_up, since_ns, .. } = *parked;
+        parked::Entry { bytes: parked.bytes(), is_held_up, since_ns, place: self.place.get() }
     }
 
     /// Take what was put aside.
     fn unpark(&self) -> Parked {
         let parked = std::mem::take(&mut *self.parked.borrow_mut());
         if parked.bytes() > 0 {
-            self.shard.sub_parked(parked.bytes(), parked.is_held_up, parked.since_ns, self.place.get());
+            self.shard.sub_parked(self.entry(&parked));
         }
         parked
     }
@@ -277,7 +282,8 @@ impl Connection {
             if self.ended.get() {
                 break;
             }
-            if self.sends_much.get() {
+            // What waited for a permit has been received: it needs no turn.
+            if self.sends_much.get() && self.permit.get().is_none() {
                 if self.shard.long_batches.try_lend().is_none() {
                     self.shard.recall_idle_turns();
                     self.shard.long_batches.lend().await;

@@ -118,6 +118,9 @@ pub const SCAN_STEP_COUNT: u64 = 1_000;
 /// keys are fewer.
 pub const SCAN_STEP_COMPARISON_COUNT_MAX: usize = 256 * 1_024;
 
+/// Longest pattern of the names of commands, and of all patterns of settings together, in bytes. A name is shorter.
+pub const NAME_PATTERN_BYTES_MAX: usize = 512;
+
 /// Commands of one transaction whose replies may be long (KEYS, INFO, SCAN of many …). Nobody else is served meanwhile.
 pub const LONG_COUNT_OF_TRANSACTION_MAX: u32 = 32;
 

@@ -13,7 +13,7 @@ mod journal;
 mod lag;
 mod lap;
 mod messages;
-mod parked;
+pub mod parked;
 mod upkeep;
 
 use std::cell::{Cell, RefCell};

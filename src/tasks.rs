@@ -12,7 +12,7 @@ mod save;
 mod settings;
 mod transaction;
 
-use crate::command::{Extent, Task};
+use crate::command::{Extent, Task, encode_described};
 use crate::connection::Connection;
 use crate::info;
 use crate::limits::{LARGE_REPLY_BYTES_MAX, MEDIUM_REPLY_BYTES_MAX};
@@ -104,6 +104,7 @@ async fn answer(place: Place<'_>, task: Task, out: &mut Vec<u8>) {
     match task {
         Task::Exec => unreachable!("a transaction is not queued in another"),
         Task::Reply(reply) => out.extend_from_slice(&reply),
+        Task::Describe(described) => encode_described(&described, place.resp3(), out),
         Task::DbSize => {
             let mut key_count = 0;
             place.ask_keyspace(|| Ask::KeyCount, |answer| key_count += count_of(&answer)).await;

@@ -1,7 +1,6 @@
 //! The commands about the client's own connection, but for `CLIENT`.
 
-use super::docs::syntax;
-use super::{Call, Env, Mistake, REDIS_VERSION, Task, clients, is, lookup, mistake};
+use super::{Call, Described, Env, Mistake, REDIS_VERSION, Task, clients, is, lookup, mistake};
 use crate::client::Client;
 use crate::counters::Fault;
 use crate::limits::ARGUMENT_BYTES_MAX;
@@ -118,16 +117,7 @@ pub fn hello(client: &mut Client, env: &Env<'_>, call: &Call<'_>, out: &mut Vec<
 /// The `HELP` of every container: its subcommands from the table.
 pub fn help(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     let container = lookup(call.arg(0)).expect("help was found through its container");
-    let mut lines = vec![format!("{} <subcommand> [<argument> ...], with one of:", container.name.to_uppercase())];
-    for spec in container.subcommands {
-        let arguments = syntax(spec.docs.arguments);
-        lines.push(format!("{} {arguments}", spec.own_name().to_uppercase()).trim_end().to_owned());
-        lines.push(format!("    {}", spec.docs.summary));
-    }
-    let mut out = Vec::new();
-    encode::array(&mut out, lines.len());
-    lines.iter().for_each(|line| encode::simple(&mut out, line));
-    Ok(Task::Reply(out))
+    Ok(Task::Describe(Described::Help(container)))
 }
 
 /// The only user.

@@ -2,19 +2,42 @@
 //!
 //! The shapes are those of Redis 7.0, in RESP2 and RESP3.
 
-use super::docs::{Arg, ArgKind};
+use super::docs::{Arg, ArgKind, syntax};
 use super::spec::{Access, Keys, Spec};
-use super::{COMMAND_COUNT, Call, Env, Mistake, Task, commands, is, lookup, lookup_full, mistake, subcommand};
+use super::{
+    COMMAND_COUNT, Call, Described, Env, Mistake, Task, commands, is, lookup, lookup_full, mistake, subcommand,
+};
 use crate::counters::Fault;
 use crate::glob;
+use crate::limits::NAME_PATTERN_BYTES_MAX;
 use crate::resp::encode;
 
+/// What was asked for is encoded when its turn has come: it is long.
+pub fn encode_described(described: &Described, resp3: bool, out: &mut Vec<u8>) {
+    match described {
+        Described::All => {
+            encode::array(out, COMMAND_COUNT);
+            commands().iter().for_each(|spec| describe(out, spec, resp3));
+        }
+        Described::Names(specs) => {
+            encode::array(out, specs.len());
+            specs.iter().for_each(|spec| encode::bulk(out, spec.name.as_bytes()));
+        }
+        Described::Infos(specs) => {
+            encode::array(out, specs.len());
+            specs.iter().for_each(|spec| match spec {
+                Some(spec) => describe(out, spec, resp3),
+                None => encode::null(out, resp3),
+            });
+        }
+        Described::Docs(specs) => document_all(out, specs.iter().copied(), resp3),
+        Described::Help(container) => help(out, container),
+    }
+}
+
 /// `COMMAND`: all, in detail.
-pub fn all(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
-    let mut out = Vec::new();
-    encode::array(&mut out, COMMAND_COUNT);
-    commands().iter().for_each(|spec| describe(&mut out, spec, call.resp3));
-    Ok(Task::Reply(out))
+pub fn all(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
+    Ok(Task::Describe(Described::All))
 }
 
 /// `COMMAND COUNT`.
@@ -27,7 +50,7 @@ pub fn count(_: &Env<'_>, _: &Call<'_>) -> Result<Task, Mistake> {
 /// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`: names, subcommands included.
 pub fn list(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     let every = commands().iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
-    let wanted: Vec<&Spec> = match call.count() {
+    let wanted: Vec<&'static Spec> = match call.count() {
         2 => every.collect(),
         5 if is(call.arg(2), "FILTERBY") => {
             let (kind, argument) = (call.arg(3), call.arg(4));
@@ -36,6 +59,9 @@ pub fn list(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
             } else if is(kind, "ACLCAT") {
                 every.filter(|spec| spec.categories().names().any(|name| is(argument, &name[1..]))).collect()
             } else if is(kind, "PATTERN") {
+                if argument.len() > NAME_PATTERN_BYTES_MAX {
+                    return Err(Fault::ArgumentTooLong.into());
+                }
                 let pattern = argument.to_ascii_lowercase();
                 every.filter(|spec| glob::matches(&pattern, spec.name.as_bytes())).collect()
             } else {
@@ -44,10 +70,7 @@ pub fn list(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
         }
         _ => return Err(Fault::Syntax.into()),
     };
-    let mut out = Vec::new();
-    encode::array(&mut out, wanted.len());
-    wanted.iter().for_each(|spec| encode::bulk(&mut out, spec.name.as_bytes()));
-    Ok(Task::Reply(out))
+    Ok(Task::Describe(Described::Names(wanted)))
 }
 
 /// `COMMAND INFO [name …]`: null for each that is unknown.
@@ -55,26 +78,16 @@ pub fn info(env: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
     if call.count() == 2 {
         return all(env, call);
     }
-    let mut out = Vec::new();
-    encode::array(&mut out, call.count() - 2);
-    for at in 2..call.count() {
-        match lookup_full(call.arg(at)) {
-            Some(spec) => describe(&mut out, spec, call.resp3),
-            None => encode::null(&mut out, call.resp3),
-        }
-    }
-    Ok(Task::Reply(out))
+    Ok(Task::Describe(Described::Infos((2..call.count()).map(|at| lookup_full(call.arg(at))).collect())))
 }
 
 /// `COMMAND DOCS [name …]`: what is unknown is left out.
 pub fn docs(_: &Env<'_>, call: &Call<'_>) -> Result<Task, Mistake> {
-    let wanted: Vec<&Spec> = match call.count() {
+    let wanted = match call.count() {
         2 => commands().iter().collect(),
         count => (2..count).filter_map(|at| lookup_full(call.arg(at))).collect(),
     };
-    let mut out = Vec::new();
-    document_all(&mut out, wanted.into_iter(), call.resp3);
-    Ok(Task::Reply(out))
+    Ok(Task::Describe(Described::Docs(wanted)))
 }
 
 /// `COMMAND GETKEYS command argument …`.
@@ -116,6 +129,17 @@ fn command_with_keys<'a>(call: &Call<'a>) -> Result<(&'static Spec, Call<'a>), M
         return Err(mistake::fixed("ERR Invalid number of arguments specified for command"));
     }
     Ok((spec, asked))
+}
+
+fn help(out: &mut Vec<u8>, container: &Spec) {
+    let mut lines = vec![format!("{} <subcommand> [<argument> ...], with one of:", container.name.to_uppercase())];
+    for spec in container.subcommands {
+        let arguments = syntax(spec.docs.arguments);
+        lines.push(format!("{} {arguments}", spec.own_name().to_uppercase()).trim_end().to_owned());
+        lines.push(format!("    {}", spec.docs.summary));
+    }
+    encode::array(out, lines.len());
+    lines.iter().for_each(|line| encode::simple(out, line));
 }
 
 /// One entry of `COMMAND INFO`.

@@ -26,10 +26,11 @@ mod transactions;
 use std::borrow::Cow;
 
 pub use docs::reference_markdown;
+pub use introspection::encode_described;
 pub use plain::{Plain, PlainSpec, plain};
 pub use spec::{InTransaction, Keys, Spec, flag};
 pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, index_of, lookup, lookup_full, subcommand};
-pub use task::{Bytes, ClientFilter, ClusterView, Extent, Task};
+pub use task::{Bytes, ClientFilter, ClusterView, Described, Extent, Task};
 
 use crate::client::Client;
 use crate::counters::{Cond, Deadline, Fault, Op, SetReply};

@@ -44,6 +44,15 @@ pub enum InTransaction {
     Refused,
 }
 
+/// One is the same as another if it stands at the same place in the table.
+impl PartialEq for Spec {
+    fn eq(&self, other: &Spec) -> bool {
+        self.index == other.index
+    }
+}
+
+impl Eq for Spec {}
+
 impl Spec {
     /// The row that others are written as changes of.
     pub const BLANK: Spec = Spec {

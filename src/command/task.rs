@@ -1,6 +1,7 @@
 //! What a command asks for that one session cannot do alone: it takes other shards, the configuration, the clock or
 //! the other clients. The connection carries it out, after everything before it in the pipeline has been answered.
 
+use super::Spec;
 use crate::client::Transaction;
 use crate::latency::Event;
 use crate::limits::{SCAN_STEP_COUNT, SMALL_QUEUE_BYTES_MAX};
@@ -44,11 +45,28 @@ pub enum ClusterView {
     MyId,
 }
 
+/// What is told of the table of commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Described {
+    /// `COMMAND`.
+    All,
+    /// `COMMAND LIST`: the names of these.
+    Names(Vec<&'static Spec>),
+    /// `COMMAND INFO name …`: `None` is unknown.
+    Infos(Vec<Option<&'static Spec>>),
+    /// `COMMAND DOCS`.
+    Docs(Vec<&'static Spec>),
+    /// `HELP` of a container.
+    Help(&'static Spec),
+}
+
 /// One task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// The reply is ready, but may be too long for a fixed buffer (`COMMAND`, help texts).
+    /// The reply is ready, and not much longer than the request (`COMMAND GETKEYS`).
     Reply(Vec<u8>),
+    /// `COMMAND` and its like, help texts.
+    Describe(Described),
     /// `DBSIZE`.
     DbSize,
     /// `FLUSHALL`, `FLUSHDB`.
@@ -206,12 +224,16 @@ impl Task {
             Task::Keys(_) | Task::ClientList(_) | Task::GetKeysInSlot { .. } | Task::SlowlogGet(_) => Extent::Long,
             // Its reply is short, but it holds a turn for as long as it takes.
             Task::Scan { count, .. } if *count > SCAN_STEP_COUNT => Extent::Long,
-            Task::Info(_) | Task::MemoryStats | Task::MemoryDoctor | Task::LatencyHistogram(_) | Task::Reply(_) => {
+            Task::Info(_) | Task::MemoryStats | Task::MemoryDoctor | Task::LatencyHistogram(_) | Task::Describe(_) => {
                 Extent::Medium
             }
+            // The same where most counters have expired.
+            Task::RandomKey => Extent::Medium,
             // Whatever may be long takes all shards.
             Task::Exec => {
-                let is_long = |queued: &Transaction| queued.all_shards || queued.queue.len() > SMALL_QUEUE_BYTES_MAX;
+                let is_long = |queued: &Transaction| {
+                    !queued.aborted && (queued.all_shards || queued.queue.len() > SMALL_QUEUE_BYTES_MAX)
+                };
                 if queued.is_some_and(is_long) { Extent::Long } else { Extent::Short }
             }
             _ => Extent::Short,

@@ -88,6 +88,7 @@ impl Connection {
             Err(unsent) => {
                 let mut unsent = unsent?;
                 let output = if unsent.len() <= appended_bytes {
+                    all.shrink_to_fit();
                     Unsent::new(std::mem::take(all), at - unsent.len())
                 } else {
                     // Replies from before are in front of it.
@@ -212,6 +213,7 @@ impl Connection {
     /// Send what has been answered, then wait for what is no doing of its client.
     pub(super) async fn wait(&self, io: &mut Io, waiting: Waiting) -> Result<(), Rest> {
         self.flush(io).await?;
+        self.unfinished_since_ns.set(0);
         Err(self.park_all(io, Unsent::default(), waiting))
     }
 

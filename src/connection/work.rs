@@ -59,6 +59,7 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
             Some(_) => Moment { ns: connection.waiting_since_ns.get(), ..now },
             None => now,
         };
+        connection.active_ns.set(now.ns);
         let is_ready = !connection.has_turn();
         let mut io = Io { short: short.take(), batch, seen_ns: now.ns, is_ready, ..Io::default() };
         let Err(rest) = connection.work(&mut io).await;
@@ -307,7 +308,7 @@ impl Connection {
         let left_bytes = io.received - io.consumed;
         let within_request = left_bytes > 0 || self.session.borrow().is_within_request();
         match (within_request, self.unfinished_since_ns.get()) {
-            (true, 0) => self.unfinished_since_ns.set(io.batch.ns),
+            (true, 0) => self.unfinished_since_ns.set(io.seen_ns),
             (true, _) => {}
             (false, _) => self.unfinished_since_ns.set(0),
         }

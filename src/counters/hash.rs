@@ -30,7 +30,8 @@ impl fmt::Debug for Seed {
 
 impl Seed {
     /// The process's seed, drawn at the first call from the randomness that std's `HashMap` takes from the kernel, so
-    /// that no client can aim keys at one place of a table.
+    /// that nobody who only chooses keys can aim them at one place of a table. Who may `SCAN` can: the cursors tell bits of
+    /// hashes, and foldhash is made to be fast, not to keep its seed from such a reader.
     pub fn of_process() -> Seed {
         static SEEDS: OnceLock<(u64, SharedSeed)> = OnceLock::new();
         let (own, shared) = SEEDS.get_or_init(|| {

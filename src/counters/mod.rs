@@ -34,7 +34,7 @@ use cells::{CellRef, Cells, Moved, Round, Step};
 pub use hash::Seed;
 use index::{Index, Place};
 pub use op::{Cond, Deadline, Entry, ExpireCond, Fault, Key, Op, Outcome, SetReply, TimeUnit, Word};
-pub use scan::cursor_slot;
+pub use scan::{Visit, cursor_slot};
 use watch::Watched;
 
 use crate::journal::changes::Recorder;

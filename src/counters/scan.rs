@@ -20,6 +20,18 @@ const ENTRY_ROOM_COUNT: usize = 64;
 /// Random cells that are tried before all are gone through.
 const RANDOM_TRY_COUNT: u64 = 64;
 
+/// Whether a scan goes on behind a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// It does.
+    Next,
+    /// It does not, but for those of the same position, which a cursor cannot tell apart.
+    Last,
+    /// There was no room for this one: it goes on with it. Where those of one position are refused whenever they come, it
+    /// goes on with them for ever.
+    Refused,
+}
+
 /// The slot that a cursor of [`Counters::scan`] stands in; it may lie past the last one.
 pub fn cursor_slot(cursor: u64) -> u64 {
     cursor >> 32
@@ -33,6 +45,12 @@ impl Counters {
     /// refused. A counter that exists from the first call to the last is visited, perhaps twice. Counters of equal
     /// position (there are two once in 2¹⁵ of a slot's) are visited in one call, so `each` must have room for two.
     pub fn scan(&self, cursor: u64, count: u64, now_ms: i64, each: &mut dyn FnMut(&[u8], Entry) -> bool) -> u64 {
+        let mut visit = |key: &[u8], entry: Entry| if each(key, entry) { Visit::Next } else { Visit::Refused };
+        self.scan_until(cursor, count, now_ms, &mut visit)
+    }
+
+    /// The same with more to answer.
+    pub fn scan_until(&self, cursor: u64, count: u64, now_ms: i64, each: &mut dyn FnMut(&[u8], Entry) -> Visit) -> u64 {
         let slots = self.index.slots();
         let mut slot = u64::from(slots.start);
         let mut position = 0;
@@ -74,7 +92,7 @@ impl Counters {
         position: u64,
         left: &mut u64,
         now_ms: i64,
-        each: &mut dyn FnMut(&[u8], Entry) -> bool,
+        each: &mut dyn FnMut(&[u8], Entry) -> Visit,
     ) -> Option<u64> {
         // What is known of the entries' positions is rounded down, and so is where to start.
         let step = 1u64 << (stretch.unknown_bits.max(1) - 1);
@@ -101,8 +119,10 @@ impl Counters {
             let bytes = self.cells.get(cell);
             let entry = cell::entry(bytes);
             let live = entry.expires_at_ms.is_none_or(|at_ms| now_ms <= at_ms);
-            if live && !each(cell::key(bytes), entry) {
-                return Some(at);
+            match live.then(|| each(cell::key(bytes), entry)) {
+                None | Some(Visit::Next) => {}
+                Some(Visit::Last) => *left = 1,
+                Some(Visit::Refused) => return Some(at),
             }
             *left = left.saturating_sub(1);
             before = Some(at);
@@ -111,8 +131,8 @@ impl Counters {
     }
 
     /// A live counter's key; every counter is as likely, for a `pick` that is uniformly random, unless many have
-    /// expired. `None` only when none is alive.
-    pub fn random(&self, pick: u64, now_ms: i64) -> Option<&[u8]> {
+    /// expired. `None` when none of those is alive that were looked at: a few, and `visit_count_max` in a row.
+    pub fn random(&self, pick: u64, now_ms: i64, visit_count_max: usize) -> Option<&[u8]> {
         let live_key = |cell| {
             let bytes = self.cells.get(cell);
             cell::expires_at_ms(bytes).is_none_or(|at_ms| now_ms <= at_ms).then(|| cell::key(bytes))
@@ -122,6 +142,6 @@ impl Counters {
             let pick = pick.wrapping_add(nth.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             self.cells.iter_from(pick).next().and_then(live_key)
         });
-        tries.chain(self.cells.iter_from(pick).filter_map(live_key)).next()
+        tries.chain(self.cells.iter_from(pick).take(visit_count_max).filter_map(live_key)).next()
     }
 }

@@ -95,7 +95,10 @@ impl Shard {
         while left_count > 0 && self.room(Room::WINDOW).is_some() {
             // Another release, of a hold that was granted while this one waited for room, may have handled some of them.
             let message = self.hold.deferred.borrow_mut().pop_front();
-            let Some(message) = message else { return 0 };
+            let Some(message) = message else {
+                left_count = 0;
+                break;
+            };
             left_count -= 1;
             let from = match message {
                 Message::Execute { from, .. } | Message::Ask { from, .. } => usize::from(from),

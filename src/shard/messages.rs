@@ -5,12 +5,15 @@ use std::rc::Rc;
 use super::Shard;
 use super::hold::Holder;
 use crate::connection::Connection;
-use crate::counters::Counters;
+use crate::counters::{Counters, Visit};
 use crate::glob;
 use crate::journal::changes::Room;
 use crate::latency::Event;
-use crate::limits::{SCAN_STEP_BYTES_MAX, SCAN_STEP_COMPARISON_COUNT_MAX};
+use crate::limits::{KEY_BYTES_MAX, SCAN_STEP_BYTES_MAX, SCAN_STEP_COMPARISON_COUNT_MAX};
 use crate::mesh::{Answer, Ask, Keys, Message};
+
+/// Counters that one step of `RANDOMKEY` looks at where most have expired.
+const RANDOM_VISIT_COUNT: usize = 1_000;
 
 impl Shard {
     /// Ask a shard (this one too) something. `holder`: the asker holds it.
@@ -149,7 +152,16 @@ impl Shard {
                 Answer::Done
             }
             Ask::Scan { cursor, count, pattern } => scan(&counters, cursor, count, pattern.as_deref(), now_ms),
-            Ask::Random(pick) => Answer::Key(counters.random(pick, now_ms).map(Box::from)),
+            Ask::Random(pick) => {
+                // Whoever holds the shard has it to itself, and nothing but its own changes happen.
+                let is_held = self.hold.held.get();
+                let visit_count = if is_held { usize::MAX } else { RANDOM_VISIT_COUNT };
+                let key = counters.random(pick, now_ms, visit_count).map(Box::from);
+                if key.is_none() && !is_held {
+                    counters.sweep(now_ms, RANDOM_VISIT_COUNT);
+                }
+                Answer::Key(key)
+            }
             Ask::Entry(key) => Answer::Entry(counters.entry(self.key(&key), now_ms)),
             Ask::Take(key) => Answer::Entry(counters.take(self.key(&key), now_ms)),
             Ask::Put(key, entry) => Answer::Put(counters.put(self.key(&key), entry)),
@@ -239,15 +251,14 @@ fn touches_counters(ask: &Ask) -> bool {
 fn scan(counters: &Counters, cursor: u64, count: u64, pattern: Option<&[u8]>, now_ms: i64) -> Answer {
     let mut keys = Keys::with_room();
     let mut comparison_count = 0;
-    let cursor = counters.scan(cursor, count, now_ms, &mut |key, _| {
-        if keys.bytes() + key.len() > SCAN_STEP_BYTES_MAX || comparison_count >= SCAN_STEP_COMPARISON_COUNT_MAX {
-            return false;
-        }
+    let cursor = counters.scan_until(cursor, count, now_ms, &mut |key, _| {
         comparison_count += pattern.map_or(0, |pattern| glob::comparison_count_max(pattern, key));
         if pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
             keys.push(key);
         }
-        true
+        // Those of one position are of one step, or it would begin with them again.
+        let has_room = keys.bytes() + 2 * KEY_BYTES_MAX <= SCAN_STEP_BYTES_MAX;
+        if has_room && comparison_count < SCAN_STEP_COMPARISON_COUNT_MAX { Visit::Next } else { Visit::Last }
     });
     Answer::Keys { cursor, keys }
 }
@@ -266,21 +277,28 @@ mod tests {
         for key in &keys {
             counters.apply(seed.key(key), Op::Add(1), 0);
         }
-        let steps = |pattern: &[u8]| {
+        // Some of these have the same position.
+        let tagged: Vec<Vec<u8>> = (0..1_000).map(|number| format!("{{a}}{number:0>67}").into_bytes()).collect();
+        let steps = |counters: &Counters, pattern: &[u8]| {
             let (mut cursor, mut step_count, mut key_count) = (0, 0, 0);
             loop {
-                let Answer::Keys { cursor: next, keys } = scan(&counters, cursor, SCAN_STEP_COUNT, Some(pattern), 0)
-                else {
-                    unreachable!("it is a scan")
-                };
+                let answer = scan(counters, cursor, SCAN_STEP_COUNT, Some(pattern), 0);
+                let Answer::Keys { cursor: next, keys } = answer else { unreachable!("it is a scan") };
+                assert!(next == 0 || next != cursor, "it goes on");
                 (cursor, step_count, key_count) = (next, step_count + 1, key_count + keys.len());
                 if cursor == 0 {
                     return (step_count, key_count);
                 }
             }
         };
-        assert_eq!(steps(b"*9"), (1, 10));
+        assert_eq!(steps(&counters, b"*9"), (1, 10));
         let class = [b"*[".to_vec(), b"x".repeat(4_000), b"9]".to_vec()].concat();
-        assert_eq!(steps(&class), (100, 10));
+        assert_eq!(steps(&counters, &class), (100, 10));
+        counters.flush(0);
+        for key in &tagged {
+            counters.apply(seed.key(key), Op::Add(1), 0);
+        }
+        let (step_count, key_count) = steps(&counters, &class);
+        assert!((900..=1_000).contains(&step_count) && key_count == 100, "{step_count} steps, {key_count} keys");
     }
 }

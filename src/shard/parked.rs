@@ -1,7 +1,7 @@
 //! The parked store of a shard: how many bytes its waiting connections have left over, and who goes when it is full.
 //!
-//! Who stalls and who is held up (by a pause, or until a long reply may be gathered) are told apart: of those who have
-//! parked more together, who has waited longest goes.
+//! Who stalls and who is held up (by a pause, or until a long reply may be gathered) are told apart. Of those who have parked
+//! more together one goes: who has stalled longest, or who is held up with most, as those who wait longest are served next.
 //!
 //! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit.
 
@@ -64,8 +64,27 @@ impl Eviction {
 #[derive(Debug, Default)]
 struct Account {
     bytes: Cell<usize>,
-    /// Who has parked something: since when, in the shard's nanoseconds, and its place among the clients.
+    /// Who has parked something, who goes first in front: its rank, and its place among the clients.
     order: RefCell<BTreeSet<(u64, u32)>>,
+}
+
+/// What goes into an account, and comes out of it again.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// How much.
+    pub bytes: usize,
+    /// It is no doing of its client that it waits.
+    pub is_held_up: bool,
+    /// Since when, in the shard's nanoseconds.
+    pub since_ns: u64,
+    /// Its place among the clients.
+    pub place: u32,
+}
+
+impl Entry {
+    fn rank(self) -> (u64, u32) {
+        (if self.is_held_up { u64::MAX - self.bytes as u64 } else { self.since_ns }, self.place)
+    }
 }
 
 /// The accounts.
@@ -108,29 +127,29 @@ impl Shard {
         Eviction::ALL.map(|eviction| self.parked.evicted_counts[eviction as usize].get())
     }
 
-    /// The connection at `place` has put bytes aside.
-    pub fn add_parked(&self, bytes: usize, is_held_up: bool, since_ns: u64, place: u32) {
-        let account = self.parked.account(is_held_up);
-        assert!(account.order.borrow_mut().insert((since_ns, place)), "a connection parks once");
-        account.bytes.set(account.bytes.get() + bytes);
+    /// A connection has put bytes aside.
+    pub fn add_parked(&self, entry: Entry) {
+        let account = self.parked.account(entry.is_held_up);
+        assert!(account.order.borrow_mut().insert(entry.rank()), "a connection parks once");
+        account.bytes.set(account.bytes.get() + entry.bytes);
     }
 
-    /// When more is parked than may be, who has waited longest goes. A connection that has just parked something must
+    /// When more is parked than may be, somebody goes. A connection that has just parked something must
     /// be idle already, as it may be the one.
     pub fn keep_within_store(&self) {
         while self.parked_bytes() > self.parked.max_bytes {
-            let Some(connection) = self.longest_waiting() else { break };
+            let Some(connection) = self.next_to_go() else { break };
             self.evict(&connection, Eviction::Full);
         }
     }
 
     /// A connection has taken its bytes back, or is gone.
-    pub fn sub_parked(&self, bytes: usize, is_held_up: bool, since_ns: u64, place: u32) {
-        let account = self.parked.account(is_held_up);
-        assert!(account.order.borrow_mut().remove(&(since_ns, place)), "what is taken was put there");
+    pub fn sub_parked(&self, entry: Entry) {
+        let account = self.parked.account(entry.is_held_up);
+        assert!(account.order.borrow_mut().remove(&entry.rank()), "what is taken was put there");
         let before = account.bytes.get();
-        assert!(bytes <= before, "what is taken was put there");
-        account.bytes.set(before - bytes);
+        assert!(entry.bytes <= before, "what is taken was put there");
+        account.bytes.set(before - entry.bytes);
     }
 
     /// End a client for the sake of others.
@@ -147,7 +166,7 @@ impl Shard {
         let others_count = self.parked.unlogged_count.take();
         let waited_s = (now_ns - connection.waiting_since_ns.get()) / 1_000_000_000;
         warn!(
-            "disconnected {} (id {}) after it stalled for {waited_s} s: {} ({}); {} parked, and {others_count} more clients since the last such line",
+            "disconnected {} (id {}) after it waited for {waited_s} s: {} ({}); {} parked, and {others_count} more clients since the last such line",
             connection.address(),
             connection.session.borrow().client.id,
             eviction.why(),
@@ -156,7 +175,7 @@ impl Shard {
         );
     }
 
-    fn longest_waiting(&self) -> Option<Rc<Connection>> {
+    fn next_to_go(&self) -> Option<Rc<Connection>> {
         let parked = &self.parked;
         let more_held_up = parked.held_up.bytes.get() > parked.stalled.bytes.get();
         let clients = self.clients.borrow();
@@ -166,7 +185,12 @@ impl Shard {
             is_idle && !connection.is_ended()
         };
         [more_held_up, !more_held_up].into_iter().find_map(|is_held_up| {
-            let order = parked.account(is_held_up).order.borrow();
+            let account = parked.account(is_held_up);
+            // Those who have more may all be about to take it back: the others have nothing to do with that.
+            if is_held_up != more_held_up && account.bytes.get() <= parked.max_bytes {
+                return None;
+            }
+            let order = account.order.borrow();
             order.iter().filter_map(|(_, place)| clients.get(*place as usize)).find(may_go).cloned()
         })
     }

@@ -118,8 +118,14 @@ pub(super) async fn random_key(place: Place<'_>, out: &mut Vec<u8>) {
     let first = drawn.unwrap_or(0);
     let keyspace = place.keyspace();
     for shard in (0..keyspace.len()).map(|step| keyspace.start + (first + step) % keyspace.len()) {
-        if let Answer::Key(Some(key)) = place.ask(shard, Ask::Random(pick)).await {
-            return encode::bulk(out, &key);
+        // Where none was found, some that have expired are gone now.
+        while super::count_of(&place.ask(shard, Ask::KeyCount).await) > 0 {
+            if let Answer::Key(Some(key)) = place.ask_step(shard, Ask::Random(pick)).await {
+                return encode::bulk(out, &key);
+            }
+            if place.holder {
+                break;
+            }
         }
     }
     encode::null(out, place.resp3());

@@ -6,7 +6,7 @@ use super::{Place, appendonly};
 use crate::config::{AppendFsync, ByteCount, YesNo, ranges};
 use crate::glob;
 use crate::journal::shared::Journals;
-use crate::limits::{ARGUMENT_BYTES_MAX, SLOWLOG_COUNT_MAX};
+use crate::limits::{ARGUMENT_BYTES_MAX, NAME_PATTERN_BYTES_MAX, SLOWLOG_COUNT_MAX};
 use crate::mesh::Ask;
 use crate::resp::{encode, integer};
 use crate::server::{Live, Shared};
@@ -15,6 +15,12 @@ use crate::server::{Live, Shared};
 /// as in Redis.
 pub(super) fn get(place: Place<'_>, patterns: &[String], out: &mut Vec<u8>) {
     let shard = &place.connection.shard;
+    if patterns.iter().map(String::len).sum::<usize>() > NAME_PATTERN_BYTES_MAX {
+        return encode::error(
+            out,
+            &format!("ERR patterns of settings have at most {NAME_PATTERN_BYTES_MAX} bytes together"),
+        );
+    }
     let mut told: Vec<(&str, String)> = Vec::new();
     let all = all(&shard.shared, &shard.live());
     for pattern in patterns {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Conn, Reply, Server, array, bulk, ok, read_reply, simple, wire, within};
+use crate::support::{Conn, Reply, Server, array, bulk, int, ok, read_reply, simple, wire, within};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -52,7 +52,15 @@ fn the_reply_of_a_transaction_is_bounded_whatever_it_asks() {
     let replies = many_times(&mut conn, &["CONFIG", "GET", "*"], 12_000);
     assert!(replies[11_999].is_error() && !replies[100].is_error(), "8 MiB are fewer than these");
     // Of those that go through everything few are carried out.
-    for command in [&["KEYS", "nosuch*"][..], &["LATENCY", "HISTOGRAM"], &["INFO"], &["SCAN", "0", "COUNT", "5000"]] {
+    for command in [
+        &["KEYS", "nosuch*"][..],
+        &["LATENCY", "HISTOGRAM"],
+        &["INFO"],
+        &["SCAN", "0", "COUNT", "5000"],
+        &["COMMAND"],
+        &["COMMAND", "DOCS"],
+        &["RANDOMKEY"],
+    ] {
         let replies = many_times(&mut conn, command, 100);
         let refused = replies.iter().filter(|reply| reply.is_error()).count();
         assert_eq!((refused, replies[31].is_error(), replies[32].is_error()), (68, false, true), "{command:?}");
@@ -60,6 +68,30 @@ fn the_reply_of_a_transaction_is_bounded_whatever_it_asks() {
     // What is done is done however long the replies are.
     let grown_bytes = server.resident_bytes();
     assert!(grown_bytes < 400 << 20, "{grown_bytes}");
+}
+
+#[test]
+fn a_random_key_is_one_that_lives_however_many_do_not() {
+    for threads in [1, 2] {
+        let server = Server::start(threads);
+        let mut conn = server.connect();
+        for part in 0..100 {
+            let set = |number: usize| wire(["SET", &format!("gone:{part}:{number}"), "1", "PX", "1"]);
+            let sets: Vec<u8> = (0..1_000).flat_map(set).collect();
+            assert!(conn.exchange(&sets, 1_000).iter().all(|reply| *reply == ok()));
+        }
+        conn.expect("SET alive 1", ok());
+        thread::sleep(Duration::from_millis(2));
+        for _ in 0..50 {
+            conn.expect("RANDOMKEY", bulk("alive"));
+        }
+        conn.expect("DEL alive", int(1));
+        assert!(conn.ask("RANDOMKEY").is_null());
+        conn.expect("MULTI", ok());
+        conn.expect("SET alive 1", simple("QUEUED"));
+        conn.expect("RANDOMKEY", simple("QUEUED"));
+        conn.expect("EXEC", array([ok(), bulk("alive")]));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use tallyring::client::{Client, ReplyMode};
-use tallyring::command::{Spans, Task};
+use tallyring::command::{Spans, Task, encode_described};
 use tallyring::limits::{CLIENT_NAME_BYTES_MAX, FIXED_BUFFER_BYTES, LIBRARY_NAME_BYTES_MAX, QUEUE_BYTES_MAX};
 use tallyring::resp::encode;
 use tallyring::session::{Status, Window};
@@ -181,6 +181,7 @@ fn run_task(connection: &mut Connection, task: Task, out: &mut Vec<u8>) {
     match task {
         Task::Exec => exec(connection, out),
         Task::Reply(reply) => out.extend_from_slice(&reply),
+        Task::Describe(described) => encode_described(&described, connection.session.client.resp3, out),
         Task::AbortExec(why) => {
             end_transaction(connection);
             encode::error(out, &format!("EXECABORT {why}"));

@@ -1,7 +1,7 @@
 //! `COMMAND`, read back from its replies: what Redis says of its commands, this server says of the same ones.
 
 use super::super::docs::syntax;
-use super::super::{COMMAND_COUNT, SPEC_COUNT, commands, reference_markdown};
+use super::super::{COMMAND_COUNT, SPEC_COUNT, commands, encode_described, reference_markdown};
 use super::redis::EXPECTED;
 use super::resp::{Reply, read};
 use super::{Env, OPEN, Request, Task, mistake_of};
@@ -18,8 +18,19 @@ fn ask3(line: &str) -> Reply {
 }
 
 fn answer(request: Request) -> Reply {
-    match request.task(&OPEN) {
-        Ok(Task::Reply(bytes)) => read(&bytes),
+    read(&told(request, &OPEN))
+}
+
+/// The reply of a task that tells of the table.
+fn told(request: Request, env: &Env<'_>) -> Vec<u8> {
+    let resp3 = request.resp3;
+    match request.task(env) {
+        Ok(Task::Reply(bytes)) => bytes,
+        Ok(Task::Describe(described)) => {
+            let mut out = Vec::new();
+            encode_described(&described, resp3, &mut out);
+            out
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -101,10 +112,8 @@ fn resp3_has_the_types_that_redis_gives() {
         ~4\r\n+RW\r\n+access\r\n+update\r\n+variable_flags\r\n$12\r\nbegin_search\r\n%2\r\n$4\r\ntype\r\n$5\r\nindex\r\n\
         $4\r\nspec\r\n%1\r\n$5\r\nindex\r\n:1\r\n$9\r\nfind_keys\r\n%2\r\n$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n\
         %3\r\n$7\r\nlastkey\r\n:0\r\n$7\r\nkeystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n~0\r\n";
-    match Request::line("COMMAND INFO set").resp3().task(&OPEN) {
-        Ok(Task::Reply(bytes)) => assert_eq!(String::from_utf8(bytes).unwrap(), expected),
-        other => panic!("{other:?}"),
-    }
+    let told = told(Request::line("COMMAND INFO set").resp3(), &OPEN);
+    assert_eq!(String::from_utf8(told).unwrap(), expected);
     let docs = ask3("command docs rename");
     let Reply::Many('%', _) = docs else { panic!("a map") };
     let arguments = docs.field("rename").unwrap().field("arguments").unwrap();
@@ -177,10 +186,8 @@ fn keys_of_a_command_are_found() {
 #[test]
 fn help_lists_every_subcommand() {
     for spec in commands().iter().filter(|spec| !spec.subcommands.is_empty()) {
-        let reply = match Request::line(&format!("{} help", spec.name)).task(&Env { cluster: true, ..OPEN }) {
-            Ok(Task::Reply(bytes)) => read(&bytes),
-            other => panic!("{other:?}"),
-        };
+        let request = Request::line(&format!("{} help", spec.name));
+        let reply = read(&told(request, &Env { cluster: true, ..OPEN }));
         let lines = reply.words();
         assert_eq!(lines.len(), 1 + 2 * spec.subcommands.len());
         assert!(lines[0].starts_with(&spec.name.to_uppercase()));

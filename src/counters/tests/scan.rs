@@ -91,7 +91,7 @@ fn scan_keeps_to_its_slots_and_hides_what_expired() {
 #[test]
 fn random_picks_are_even_and_live() {
     let mut counters = counters();
-    assert_eq!(counters.random(7, START_MS), None);
+    assert_eq!(counters.random(7, START_MS, usize::MAX), None);
     for number in 0..50 {
         // Cells of several lengths.
         add(&mut counters, &name(number)[..10 + number % 6].repeat(number % 3 + 1), 1);
@@ -99,7 +99,7 @@ fn random_picks_are_even_and_live() {
     let count = counters.key_count();
     let mut picked: HashMap<Vec<u8>, u64> = HashMap::new();
     for pick in 0..count * 20 {
-        *picked.entry(counters.random(pick, START_MS).unwrap().to_vec()).or_default() += 1;
+        *picked.entry(counters.random(pick, START_MS, 0).unwrap().to_vec()).or_default() += 1;
     }
     assert_eq!(picked.len() as u64, count);
     assert!(picked.values().all(|&times| times == 20));
@@ -110,8 +110,8 @@ fn random_picks_are_even_and_live() {
     }
     add(&mut counters, b"alive", 1);
     for pick in 0..50 {
-        assert_eq!(counters.random(pick * 0x1234_5678_9ABC, START_MS + 6), Some(&b"alive"[..]));
+        assert_eq!(counters.random(pick * 0x1234_5678_9ABC, START_MS + 6, usize::MAX), Some(&b"alive"[..]));
     }
     counters.apply(key(b"alive"), Op::Delete, START_MS);
-    assert_eq!(counters.random(3, START_MS + 6), None);
+    assert_eq!(counters.random(3, START_MS + 6, usize::MAX), None);
 }
