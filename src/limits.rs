@@ -33,6 +33,10 @@ pub const LENT_COUNT_OF_FEW_MAX: usize = 2;
 /// is received at once.
 pub const LONG_BATCH_BYTES_MIN: usize = FIXED_BUFFER_BYTES / 4;
 
+/// So much more than that, of all connections together, is received at once in a lap of the loop: the ends of batches that
+/// are a little longer, which need no turn then.
+pub const REST_BYTES_OF_LAP_MAX: usize = 2 * FIXED_BUFFER_BYTES;
+
 /// Connections of one shard that may work through long batches at the same time. Others with such wait for their turn,
 /// so that who sends little is answered after a few long batches at most, however many clients send a lot.
 pub const LONG_BATCH_COUNT_MAX: usize = 2;

@@ -177,10 +177,13 @@ impl Connection {
             io.input = Some(buffer);
             match result {
                 Ok(0) => return Err(Rest::Over),
-                Ok(received_bytes) => {
+                Ok(mut received_bytes) => {
                     io.received += received_bytes;
                     io.is_long = received_bytes >= LONG_BATCH_BYTES_MIN;
                     io.batch = shard.received_in_lap();
+                    if io.is_long && !self.has_turn.get() {
+                        received_bytes += self.receive_rest(io);
+                    }
                     io.seen_ns = io.batch.ns;
                     self.active_ns.set(io.batch.ns);
                     shard.note_work(io.batch.ns);
@@ -197,6 +200,23 @@ impl Connection {
                 Err(_) => return Err(Rest::Over),
             }
         }
+    }
+
+    /// Receive the rest of a batch that is a little longer than what is received at once, if that is all of it: then it was
+    /// no long batch, which would wait for a turn, and for a sync of its own. How many bytes.
+    fn receive_rest(&self, io: &mut Io) -> usize {
+        let shard = &*self.shard;
+        let room_bytes = shard.rest_room_bytes().min(FIXED_BUFFER_BYTES - io.received);
+        if room_bytes == 0 {
+            return 0;
+        }
+        let place = &mut io.input.as_mut().expect("it was received into")[io.received..][..room_bytes];
+        // Its end or a mistake is told again.
+        let rest_bytes = self.socket.receive_at_once(place).unwrap_or(0);
+        shard.note_rest(rest_bytes);
+        io.received += rest_bytes;
+        io.is_long = rest_bytes == room_bytes;
+        rest_bytes
     }
 
     /// The buffer that is received into.

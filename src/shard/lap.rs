@@ -19,7 +19,9 @@ use super::Shard;
 use crate::clock::Moment;
 use crate::counters::Counters;
 use crate::lend::touched;
-use crate::limits::{GATHERED_KEY_COUNT_MAX, GATHERED_KEY_COUNT_OF_WINDOW_MAX, WINDOW_COUNT_MAX};
+use crate::limits::{
+    GATHERED_KEY_COUNT_MAX, GATHERED_KEY_COUNT_OF_WINDOW_MAX, REST_BYTES_OF_LAP_MAX, WINDOW_COUNT_MAX,
+};
 use crate::session::{Lookup, Window};
 
 /// See the module.
@@ -31,6 +33,8 @@ pub(super) struct Lap {
     receive_count: Cell<u32>,
     /// The same of the last one.
     last_receive_count: Cell<u32>,
+    /// Bytes of longer batches that have been received in it.
+    rest_bytes: Cell<usize>,
     begun: Notify,
     gathered: RefCell<Gathered>,
 }
@@ -113,12 +117,23 @@ impl Shard {
         self.seen_in_lap(0)
     }
 
+    /// How much of the end of a batch that is a little longer may be received at once in this lap.
+    pub fn rest_room_bytes(&self) -> usize {
+        REST_BYTES_OF_LAP_MAX - self.lap.rest_bytes.get()
+    }
+
+    /// So much of it was.
+    pub fn note_rest(&self, bytes: usize) {
+        self.lap.rest_bytes.update(|before| before + bytes);
+    }
+
     /// End each lap when all tasks that it has woken have been polled, for as long as the shard runs.
     pub async fn end_laps(self: Rc<Self>) {
         loop {
             // Woken behind them.
             self.lap.begun.notified().await;
             self.lap.began.set(None);
+            self.lap.rest_bytes.set(0);
             self.lap.last_receive_count.set(self.lap.receive_count.take());
         }
     }
