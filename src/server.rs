@@ -1,5 +1,6 @@
 //! Start the shards, hand them their connections, stop them.
 
+mod end;
 mod pause;
 mod shared;
 #[cfg(test)]
@@ -8,10 +9,9 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::{info, warn};
 
 use crate::accept::{self, Listener};
@@ -30,6 +30,8 @@ use crate::readiness::IdleSockets;
 use crate::shard::Shard;
 use crate::startup::{StartError, classify_ring_error};
 
+use end::End;
+
 pub use pause::PauseKind;
 pub use shared::{Live, Refusal, Shared, refusal};
 
@@ -44,9 +46,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the disk has at the end to take what is left.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long clients have at the end to take their last replies.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serve until a signal or `SHUTDOWN`.
 ///
@@ -68,12 +67,19 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let unix_socket = shared.config.unixsocket.clone();
     let direct: Vec<String> = direct_listeners.iter().map(|listeners| comma_separated(listeners)).collect();
     let (meshes, observer) = Mesh::between(shared.map.shard_count());
+    // A shard that has loaded acknowledges writes while others load: from here on no signal may end the process hard.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| StartError::Other { doing: "wait for signals", error, remedy: "See the cause" })?;
+    let mut end = runtime.block_on(async { End::new(shared.clone()) })?;
     metrics::start(&shared, observer, metrics_listeners)?;
-    start_shards(&shared, &host, meshes, &listeners, direct_listeners)?;
+    runtime.block_on(start_shards(&shared, &host, meshes, &listeners, direct_listeners, &mut end))?;
     shared.serving.store(true, Ordering::Release);
     describe(&shared, &listeners, &direct);
-    notify(notify::State::Ready);
-    wait_for_end(&shared)?;
+    if !end.has_begun() {
+        notify(notify::State::Ready);
+    }
+    runtime.block_on(end.serve_until());
     close_journals(&shared)?;
     if let Some(path) = unix_socket {
         // It is ours: a path that was taken has been refused at the start.
@@ -83,15 +89,17 @@ pub fn run(config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Start a thread for each shard and wait until all of them serve.
-fn start_shards(
+/// Start a thread for each shard and wait until all of them serve; also where the end has begun meanwhile: what is not
+/// loaded has no journal that could be closed, and clients may wait for it.
+async fn start_shards(
     shared: &Arc<Shared>,
     host: &Host,
     meshes: Vec<Mesh>,
     listeners: &[Listener],
     direct_listeners: Vec<Vec<Listener>>,
+    end: &mut End,
 ) -> Result<(), StartError> {
-    let (ready, readiness) = channel();
+    let (ready, mut readiness) = unbounded_channel();
     let started = Instant::now();
     for (index, (mesh, direct)) in meshes.into_iter().zip(direct_listeners).enumerate() {
         let (shared, ready) = (shared.clone(), ready.clone());
@@ -124,12 +132,14 @@ fn start_shards(
     drop(ready);
     let mut left_count = shared.map.shard_count();
     while left_count > 0 {
-        match readiness.recv_timeout(PROGRESS_INTERVAL) {
-            Ok(Ok(())) => left_count -= 1,
-            Ok(Err(NotReady::Ring(error))) => return Err(classify_ring_error(error, host)),
-            Ok(Err(NotReady::Data(error))) => return Err(data_error(&shared.config, error.into())),
-            Err(RecvTimeoutError::Timeout) => tell_loading(shared, "loading", started),
-            Err(RecvTimeoutError::Disconnected) => unreachable!("every shard says whether it is ready"),
+        tokio::select! {
+            told = readiness.recv() => match told.expect("every shard says whether it is ready") {
+                Ok(()) => left_count -= 1,
+                Err(NotReady::Ring(error)) => return Err(classify_ring_error(error, host)),
+                Err(NotReady::Data(error)) => return Err(data_error(&shared.config, error.into())),
+            },
+            () = end.asked(), if !end.has_begun() => info!("the end waits until everything is loaded"),
+            () = tokio::time::sleep(PROGRESS_INTERVAL) => tell_loading(shared, "loading", started),
         }
     }
     tell_loading(shared, "loaded", started);
@@ -148,7 +158,7 @@ impl From<io::Error> for NotReady {
     }
 }
 
-fn ready_sender(ready: &Sender<Result<(), NotReady>>) -> impl FnOnce(Result<(), NotReady>) + use<> {
+fn ready_sender(ready: &UnboundedSender<Result<(), NotReady>>) -> impl FnOnce(Result<(), NotReady>) + use<> {
     let ready = ready.clone();
     move |result| {
         // Nobody listens any more once one shard has failed.
@@ -170,7 +180,7 @@ fn run_shard(
     shared: Arc<Shared>,
     mesh: Mesh,
     listeners: Listeners,
-    ready: &Sender<Result<(), NotReady>>,
+    ready: &UnboundedSender<Result<(), NotReady>>,
 ) -> Result<(), NotReady> {
     let mut ring = tokio_uring::uring_builder();
     ring.setup_coop_taskrun().setup_single_issuer().setup_cqsize(4 * RING_ENTRY_COUNT);
@@ -307,34 +317,4 @@ fn describe(shared: &Shared, listeners: &[Listener], direct: &[String]) {
 
 fn comma_separated(listeners: &[Listener]) -> String {
     listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Wait for a signal or `SHUTDOWN`, then let the clients have their last replies.
-fn wait_for_end(shared: &Arc<Shared>) -> Result<(), StartError> {
-    let system = |doing| move |error| StartError::Other { doing, error, remedy: "See the cause" };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("wait for signals"))?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => info!("SIGINT: stopping"),
-            () = shared.stopped.notified() => info!("SHUTDOWN: stopping"),
-        }
-        notify(notify::State::Stopping);
-        shared.stop();
-        let all_left = async {
-            while shared.client_count() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            () = all_left => {}
-            () = tokio::time::sleep(STOP_GRACE) => info!("{} clients did not take their replies", shared.client_count()),
-            _ = terminate.recv() => info!("SIGTERM again: not waiting any longer"),
-            _ = interrupt.recv() => info!("SIGINT again: not waiting any longer"),
-        }
-        Ok(())
-    })
 }

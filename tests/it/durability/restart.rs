@@ -1,9 +1,15 @@
 //! Orderly ends: everything is there, exactly, whatever the number of shards is next time.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use rustix::process::Signal;
 
 use super::serve_in;
-use crate::support::{Conn, Server, array, bulk, error, int, ok, simple, spread_keys, within};
+use crate::support::{
+    Conn, PROCESS_LIMIT, Process, Server, array, binary, bulk, error, int, ok, serve_command, simple, spread_keys,
+    wire, within,
+};
 
 /// SIGTERM, and the next server.
 #[track_caller]
@@ -164,4 +170,46 @@ fn the_settings_are_told_and_can_be_changed() {
         "SAVE",
         error("ERR the counters live in memory only: CONFIG SET appendonly yes keeps them on the disk"),
     );
+}
+
+#[test]
+fn a_signal_while_a_shard_loads_loses_nothing_that_others_have_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [quick, slow] = &spread_keys("k", 2)[..] else { panic!("two keys") };
+    let mut server = serve_in(directory.path(), 2, &[]);
+    let mut conn = server.connect();
+    // The second shard has much to load, the first one nothing.
+    for batch in 0..400 {
+        let names = (0..1_000).flat_map(|number| [format!("{{{slow}}}:{batch}:{number}"), "1".to_owned()]);
+        conn.send(&wire(std::iter::once("MSET".to_owned()).chain(names)));
+    }
+    assert!(conn.read_many(400).iter().all(|reply| *reply == ok()));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+
+    let (path, socket) = (directory.path().to_str().expect("a path of text"), directory.path().join("socket"));
+    for (signal, reply) in [(Signal::TERM, ":1\r\n"), (Signal::INT, ":2\r\n")] {
+        let args = ["--dir", path, "--buffers", "16", "--maxclients", "64", "--maxmemory", "1gb"];
+        let mut command = serve_command(&binary(), 2, &args);
+        command.arg("--unixsocket").arg(&socket);
+        let mut loading = Process::spawn(command);
+        // The first client is the first shard's.
+        let mut client = Err(std::io::ErrorKind::NotFound.into());
+        within(PROCESS_LIMIT, "it listens", || {
+            client = UnixStream::connect(&socket);
+            client.is_ok()
+        });
+        let mut client = client.expect("just connected");
+        client.set_read_timeout(Some(PROCESS_LIMIT)).expect("a time limit");
+        client.write_all(&wire(["INCR", quick])).expect("it reads");
+        let mut told = [0; 4];
+        client.read_exact(&mut told).expect("it answers");
+        assert_eq!(told, reply.as_bytes());
+        loading.signal(signal);
+        assert_eq!(loading.wait(PROCESS_LIMIT).code(), Some(0), "{signal:?}: {}", loading.tail());
+    }
+    let server = serve_in(directory.path(), 2, &[]);
+    let mut conn = server.connect();
+    conn.expect(&format!("GET {quick}"), bulk("2"));
+    conn.expect("DBSIZE", int(400_001));
 }
