@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-pub use resolve::ranges;
+pub use resolve::{TCP_KEEPALIVE_MAX_S, ranges};
 pub use values::{AppendFsync, Auto, BusyPoll, ByteCount, FileMode, LogLevel, Password, PinChoice, YesNo};
 
 use crate::startup::StartError;

@@ -20,7 +20,7 @@ const MAXMEMORY_CLIENTS_DEFAULT_BYTES: u64 = 64 << 20;
 const PARKED_BYTES_PER_SHARD_MIN: u64 = 4 * FIXED_BUFFER_BYTES as u64;
 
 /// Most seconds that `TCP_KEEPIDLE` takes (tcp(7), `MAX_TCP_KEEPIDLE`).
-const TCP_KEEPALIVE_MAX_S: u32 = 32_767;
+pub const TCP_KEEPALIVE_MAX_S: u32 = 32_767;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` less its end (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;

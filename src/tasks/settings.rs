@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Place, appendonly};
-use crate::config::{AppendFsync, ByteCount, YesNo, ranges};
+use crate::config::{AppendFsync, ByteCount, TCP_KEEPALIVE_MAX_S, YesNo, ranges};
 use crate::glob;
 use crate::journal::shared::Journals;
 use crate::limits::{ARGUMENT_BYTES_MAX, NAME_PATTERN_BYTES_MAX, SLOWLOG_COUNT_MAX};
@@ -162,7 +162,7 @@ fn change(live: &mut Live, shared: &Shared, current: &Live, name: &str, value: &
         "reply-timeout" => live.reply_timeout_s = seconds()?,
         "auth-timeout" => live.auth_timeout_s = seconds()?,
         "timeout" => live.timeout_s = seconds()?,
-        "tcp-keepalive" => live.tcp_keepalive_s = seconds()?,
+        "tcp-keepalive" => live.tcp_keepalive_s = integer(value, 0, TCP_KEEPALIVE_MAX_S.into())? as u32,
         "requirepass" => {
             if value.len() > ARGUMENT_BYTES_MAX {
                 return Err(Refused::Invalid("it is longer than an argument can be"));

@@ -452,3 +452,15 @@ fn a_changed_maxmemory_holds_on_all_shards_when_it_is_answered() {
         }
     }
 }
+
+#[test]
+fn the_range_of_tcp_keepalive_is_that_of_the_start() {
+    let server = Server::start(1);
+    let mut conn = server.connect();
+    conn.expect("CONFIG SET tcp-keepalive 32767", ok());
+    let failed = "ERR CONFIG SET failed (possibly related to argument 'tcp-keepalive') - ";
+    let outside = format!("{failed}argument must be between 0 and 32767 inclusive");
+    conn.expect("CONFIG SET tcp-keepalive 32768", error(&outside));
+    conn.expect("CONFIG SET tcp-keepalive 100000", error(&outside));
+    conn.expect("CONFIG GET tcp-keepalive", crate::support::array([bulk("tcp-keepalive"), bulk("32767")]));
+}
