@@ -64,7 +64,10 @@ impl Config {
         }
         let metrics_port = options.metrics_port.unwrap_or(0);
         let metrics_bind = options.metrics_bind.unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
-        check_metrics(&metrics_bind, metrics_port, &bind, port)?;
+        check_metrics(&metrics_bind, metrics_port)?;
+        if overlap(&metrics_bind, &bind) {
+            check_metrics_port(metrics_port, port, if cluster_enabled { threads } else { 0 })?;
+        }
         let mut config = Config {
             bind,
             port,
@@ -162,9 +165,7 @@ fn check_addresses(flag: &'static str, bind: &[IpAddr]) -> Result<(), StartError
         if earlier.contains(address) {
             return Err(wrong(flag, format!("names {address} twice"), "Name it once"));
         }
-        let same_family = |other: &&IpAddr| other.is_ipv4() == address.is_ipv4();
-        let overlap = |other: &&IpAddr| other.is_unspecified() || address.is_unspecified();
-        if let Some(other) = earlier.iter().filter(same_family).find(overlap) {
+        if let Some(other) = earlier.iter().find(|other| includes(**other, *address)) {
             let problem = format!("names {other} and {address}, one of which includes the other");
             return Err(wrong(flag, problem, "Name only the wider one"));
         }
@@ -172,18 +173,40 @@ fn check_addresses(flag: &'static str, bind: &[IpAddr]) -> Result<(), StartError
     Ok(())
 }
 
-/// The metrics have a port of their own.
-fn check_metrics(addresses: &[IpAddr], metrics_port: u16, bind: &[IpAddr], port: u16) -> Result<(), StartError> {
+/// Whether one port cannot be listened on at both: they are the same, or one is all addresses of the other's family. (An
+/// IPv6 socket takes no IPv4.)
+fn includes(one: IpAddr, other: IpAddr) -> bool {
+    one == other || one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified())
+}
+
+fn overlap(some: &[IpAddr], others: &[IpAddr]) -> bool {
+    some.iter().any(|one| others.iter().any(|other| includes(*one, *other)))
+}
+
+fn check_metrics(addresses: &[IpAddr], metrics_port: u16) -> Result<(), StartError> {
     check_addresses("metrics-bind", addresses)?;
     if metrics_port != 0 && addresses.is_empty() {
         let problem = "names no address, though there is a --metrics-port";
         return Err(wrong("metrics-bind", problem, "Name an address such as 127.0.0.1, or leave both out"));
     }
-    let shared = |address: &IpAddr| bind.iter().any(|other| other == address || other.is_unspecified());
-    if metrics_port != 0 && metrics_port == port && addresses.iter().any(shared) {
-        return Err(wrong("metrics-port", format!("is {port}, as --port"), "Choose another for either"));
-    }
     Ok(())
+}
+
+/// Where the metrics share an address with the clients they have a port of their own: neither `port`, nor one of those of
+/// `direct_count` shards behind it.
+fn check_metrics_port(metrics_port: u16, port: u16, direct_count: usize) -> Result<(), StartError> {
+    // 0 is no metrics there, and any free port here.
+    if metrics_port == 0 || port == 0 || metrics_port < port {
+        return Ok(());
+    }
+    let problem = match usize::from(metrics_port - port) {
+        0 => format!("is {port}, as --port"),
+        behind if behind <= direct_count => {
+            format!("is {metrics_port}, the port of shard {} with --cluster-enabled and --port {port}", behind - 1)
+        }
+        _ => return Ok(()),
+    };
+    Err(wrong("metrics-port", problem, "Choose another for either"))
 }
 
 /// Every shard needs a port behind `port`, unless the system chooses.

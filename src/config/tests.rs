@@ -287,6 +287,36 @@ fn values_and_combinations_that_cannot_be() {
 }
 
 #[test]
+fn the_metrics_have_a_port_of_their_own() {
+    for arguments in [
+        &["--metrics-port", "6379"][..],
+        &["--metrics-port", "6379", "--metrics-bind", "0.0.0.0"],
+        &["--metrics-port", "6379", "--bind", "0.0.0.0"],
+        &["--metrics-port", "6379", "--metrics-bind", "::,127.0.0.1"],
+    ] {
+        let text = refusal(arguments);
+        assert!(text.starts_with("--metrics-port is 6379, as --port. "), "{arguments:?}: {text}");
+        assert_eq!(resolve(arguments).unwrap_err().exit_code(), 2);
+    }
+    let of_shard = refusal(&["--cluster-enabled", "yes", "--metrics-port", "6381"]);
+    let expected = "--metrics-port is 6381, the port of shard 1 with --cluster-enabled and --port 6379. ";
+    assert!(of_shard.starts_with(expected), "{of_shard}");
+    assert!(refusal(&["--cluster-enabled", "yes", "--metrics-port", "6383"]).contains("the port of shard 3"));
+    for arguments in [
+        &["--metrics-port", "6379", "--metrics-bind", "::"][..],
+        &["--metrics-port", "6379", "--metrics-bind", "127.0.0.2"],
+        &["--metrics-port", "6381"],
+        &["--cluster-enabled", "yes", "--metrics-port", "6384"],
+        &["--cluster-enabled", "yes", "--metrics-port", "6378"],
+        &["--cluster-enabled", "yes", "--metrics-port", "6381", "--metrics-bind", "::1"],
+        &["--cluster-enabled", "yes", "--port", "0", "--metrics-port", "2"],
+        &["--port", "0", "--metrics-port", "0"],
+    ] {
+        assert!(resolve(arguments).is_ok(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn empty_words_switch_off_as_in_redis_conf() {
     let options = file("unixsocket = \"\"\nunixsocketperm = \"0\"\nrequirepass = \"\"").unwrap();
     assert_eq!(Config::resolve(options, &host()).unwrap(), resolve(&[]).unwrap());
