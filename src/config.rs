@@ -86,8 +86,8 @@ pub struct Options {
     #[serde(deserialize_with = "values::scalar")]
     pub busy_poll: Option<BusyPoll>,
 
-    /// Refuse new counters past this size (1kb = 1024, 1k = 1000 bytes; mb, gb); auto is three quarters of the
-    /// machine's or the control group's memory, 0 is no limit [default: auto]
+    /// Refuse new counters past this size (1kb = 1024, 1k = 1000 bytes; mb, gb), and longer ones past an eighth more;
+    /// auto is three quarters of the machine's or the control group's memory, 0 is no limit [default: auto]
     #[arg(long, help_heading = "Memory", value_name = "SIZE")]
     #[serde(deserialize_with = "values::scalar")]
     pub maxmemory: Option<Auto<ByteCount>>,

@@ -29,7 +29,7 @@ use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::command::{Env, Extent, Spans};
 use crate::connection::Connection;
-use crate::counters::{Counters, Key, Seed};
+use crate::counters::{Counters, Headroom, Key, Seed};
 use crate::latency::Merged;
 use crate::lend::Pool;
 use crate::limits::{
@@ -43,6 +43,7 @@ use crate::server::{Live, Shared};
 use crate::session::{Permits, Surroundings, Window};
 use crate::slot::{self, ShardMap};
 use crate::socket::Socket;
+use crate::startup::longer_counters_bytes;
 use crate::stats::Stats;
 
 use execute::Waiter;
@@ -230,11 +231,15 @@ impl Shard {
     /// How much more the counters may grow: what `maxmemory` leaves of all shards' bytes.
     pub fn update_room(&self) {
         let max_bytes = self.live.borrow().1.maxmemory_bytes;
-        let room_bytes = match max_bytes {
-            0 => u64::MAX,
-            _ => max_bytes.saturating_sub(self.shared.used_counter_bytes()),
+        let used_bytes = self.shared.used_counter_bytes();
+        let room = match max_bytes {
+            0 => Headroom::UNLIMITED,
+            _ => Headroom {
+                new_bytes: max_bytes.saturating_sub(used_bytes),
+                longer_bytes: max_bytes.saturating_add(longer_counters_bytes(max_bytes)).saturating_sub(used_bytes),
+            },
         };
-        self.counters.borrow_mut().set_room(room_bytes);
+        self.counters.borrow_mut().set_room(room);
     }
 
     /// The key as the counters know it.

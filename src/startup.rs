@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-pub use memory::{MemoryPlan, Part};
+pub use memory::{LONGER_COUNTERS, MemoryPlan, Part, longer_counters_bytes};
 
 use crate::config::{ByteCount, Config};
 use crate::host::Host;
@@ -189,7 +189,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// Counters and fixed parts together are more than there is.
-    #[error("--maxmemory {} and {} of fixed parts exceed the memory of {}. Lower --maxmemory to {} or less, or lower --maxclients, --buffers or --threads", ByteCount(*maxmemory_bytes), ByteCount(*fixed_bytes), ByteCount(*memory_bytes), memory_bytes.saturating_sub(*fixed_bytes))]
+    #[error("--maxmemory {}, an eighth of it for counters that get longer and {} of fixed parts exceed the memory of {}. Lower --maxmemory to {fitting_bytes} or less, or lower --maxclients, --buffers or --threads", ByteCount(*maxmemory_bytes), ByteCount(*fixed_bytes), ByteCount(*memory_bytes))]
     MaxmemoryTooHigh {
         /// `--maxmemory`.
         maxmemory_bytes: u64,
@@ -197,6 +197,8 @@ pub enum StartError {
         fixed_bytes: u64,
         /// What the machine or the control group has.
         memory_bytes: u64,
+        /// The `--maxmemory` that would fit.
+        fitting_bytes: u64,
     },
     /// Not even the fixed parts fit.
     #[error("the fixed parts need {}, the memory is {}. Lower --maxclients, --buffers or --threads, or give the machine or container more memory", ByteCount(*fixed_bytes), ByteCount(*memory_bytes))]

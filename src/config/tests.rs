@@ -349,14 +349,18 @@ fn the_counters_get_what_the_fixed_parts_leave() {
     let plan = MemoryPlan::new(&with(64 << 30, &[]).unwrap());
     let fixed_bytes = plan.fixed_bytes();
     let tight = with(2 * fixed_bytes, &[]).unwrap();
-    assert_eq!(tight.maxmemory_bytes, fixed_bytes);
+    assert_eq!(tight.maxmemory_bytes, fixed_bytes - fixed_bytes.div_ceil(9));
+    assert!(MemoryPlan::new(&tight).ceiling_bytes() <= Some(2 * fixed_bytes));
     assert!(with(fixed_bytes, &[]).unwrap_err().to_string().starts_with("the fixed parts need"));
     assert!(with(fixed_bytes, &["--maxmemory", "0"]).is_err());
     assert_eq!(with(fixed_bytes + 1, &["--maxmemory", "0"]).unwrap().maxmemory_bytes, 0);
-    assert!(with(fixed_bytes + 100, &["--maxmemory", "100"]).is_ok());
-    let text = with(fixed_bytes + 100, &["--maxmemory", "101"]).unwrap_err().to_string();
-    assert!(text.contains("Lower --maxmemory to 100 or less"), "{text}");
+    assert!(with(fixed_bytes + 900, &["--maxmemory", "800"]).is_ok());
+    let text = with(fixed_bytes + 900, &["--maxmemory", "801"]).unwrap_err().to_string();
+    assert!(text.contains("Lower --maxmemory to 800 or less"), "{text}");
     assert!(with(1 << 30, &["--maxmemory", "18446744073709551615"]).is_err());
+    // Three quarters and an eighth of that are more than this machine has beside its fixed parts.
+    let small = with(6 * fixed_bytes, &[]).unwrap();
+    assert!(small.maxmemory_bytes < 6 * fixed_bytes * 3 / 4);
 }
 
 proptest! {

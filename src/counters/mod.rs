@@ -60,10 +60,26 @@ pub struct Counters {
     seed: Seed,
     /// New counters need [`Counters::bytes`] to be below this, and to stay at or below it.
     bytes_max: u64,
+    /// Counters that need a block to get longer need them to stay at or below this.
+    longer_bytes_max: u64,
     round: Round,
     stats: Stats,
     /// Changes whenever a cell has moved or gone: what was looked up before holds no longer.
     epoch: u64,
+}
+
+/// How many more bytes the tables may take; `u64::MAX` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headroom {
+    /// For new counters.
+    pub new_bytes: u64,
+    /// For those that there are, and that need a longer cell: it is never less.
+    pub longer_bytes: u64,
+}
+
+impl Headroom {
+    /// For as many counters as can be told apart.
+    pub const UNLIMITED: Headroom = Headroom { new_bytes: u64::MAX, longer_bytes: u64::MAX };
 }
 
 /// What [`Counters::look_up`] found: the cell that is probably a key's.
@@ -101,16 +117,19 @@ impl Counters {
             recorder: None,
             seed: Seed::of_process(),
             bytes_max: u64::MAX,
+            longer_bytes_max: u64::MAX,
             round: Round::default(),
             stats: Stats::default(),
             epoch: 1,
         }
     }
 
-    /// How many more bytes the tables may grow until new counters get [`Fault::OutOfMemory`]; `u64::MAX` is no limit.
-    /// Growth takes from it and shrinking gives back. Existing counters still count past it.
-    pub fn set_room(&mut self, room_bytes: u64) {
-        self.bytes_max = self.bytes().saturating_add(room_bytes);
+    /// How many more bytes the tables may grow until new counters get [`Fault::OutOfMemory`], and until longer ones do.
+    /// Growth takes from it and shrinking gives back. What needs no longer cell still counts past both.
+    pub fn set_room(&mut self, room: Headroom) {
+        assert!(room.longer_bytes >= room.new_bytes, "who may come may grow");
+        self.bytes_max = self.bytes().saturating_add(room.new_bytes);
+        self.longer_bytes_max = self.bytes().saturating_add(room.longer_bytes);
     }
 
     /// How many counters there are, expired ones that nothing has touched yet included.
@@ -219,7 +238,7 @@ impl Counters {
     /// Write a counter's state, whatever there was.
     ///
     /// # Errors
-    /// It is a new counter, and there is no room for it.
+    /// It is a new counter or one that needs a longer cell, and there is no room for it. Nothing is changed then.
     pub fn put(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
         match self.find(key) {
             Some(found) => self.update(key, found, entry),
@@ -233,7 +252,12 @@ impl Counters {
     /// There are as many counters as can be told apart.
     pub fn put_moved(&mut self, key: Key<'_>, entry: Entry) -> Result<(), Fault> {
         match self.find(key) {
-            Some(found) => self.update(key, found, entry),
+            Some(found) => {
+                let longer_bytes_max = std::mem::replace(&mut self.longer_bytes_max, u64::MAX);
+                let updated = self.update(key, found, entry);
+                self.longer_bytes_max = longer_bytes_max;
+                updated
+            }
             None => self.make(key, Shape::of(key.bytes.len(), entry), entry),
         }
     }
@@ -350,9 +374,22 @@ impl Counters {
         Ok(())
     }
 
+    /// Write a counter's state into a cell of another shape.
+    ///
+    /// # Errors
+    /// There is no room for a longer cell. Nothing is changed then: not the counter, its expiry or its watchers' version,
+    /// and the journal is told nothing.
     #[cold]
     fn reshape(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
-        let cell = self.cells.push(Shape::of(key.bytes.len(), entry), key.bytes, entry).ok_or(Fault::OutOfMemory)?;
+        let shape = Shape::of(key.bytes.len(), entry);
+        // One that is no longer is let be: what becomes free makes up for its block soon.
+        if self.longer_bytes_max != u64::MAX && shape.cell_bytes() > self.cells.get(found.cell).len() {
+            let cell_bytes = self.cells.push_cost_bytes(shape).ok_or(Fault::OutOfMemory)?;
+            if cell_bytes > 0 && self.bytes() + cell_bytes > self.longer_bytes_max {
+                return Err(Fault::OutOfMemory);
+            }
+        }
+        let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
         self.index.set(found.place, cell);
         self.epoch += 1;
         self.note_leaving(found.cell);

@@ -207,7 +207,7 @@ pub enum Fault {
     Overflow,
     /// `DECRBY` of the smallest integer.
     DecrementOverflow,
-    /// A new counter past `maxmemory`.
+    /// A new counter past `maxmemory`, or one that needs a longer cell far past it.
     OutOfMemory,
     /// Options that do not go together, or are unknown.
     Syntax,

@@ -26,7 +26,7 @@ pub struct Info {
     pub maxmemory_bytes: Option<u64>,
     /// `total_system_memory`, of one server.
     pub system_bytes: Option<u64>,
-    /// `used_memory_ceiling` less `maxmemory`: what Tallyring plans for everything but the counters.
+    /// `used_memory_ceiling` less `maxmemory` and its eighth: what Tallyring plans for everything but the counters.
     pub fixed_bytes: Option<u64>,
     /// `used_memory_startup`: what is used without a counter.
     pub startup_bytes: Option<u64>,

@@ -27,6 +27,20 @@ const SLOT_TABLE_BYTES: usize = 64;
 /// An entry of the slow log.
 const SLOW_ENTRY_BYTES: usize = 512;
 
+/// The part of the plan that is for [`longer_counters_bytes`].
+pub const LONGER_COUNTERS: &str = "counters that get longer";
+
+/// How far beyond `maxmemory` counters may get longer: an eighth of it. They still count where new ones are refused, and
+/// one whose value or expiry outgrows its cell takes a longer one.
+pub const fn longer_counters_bytes(maxmemory_bytes: u64) -> u64 {
+    maxmemory_bytes / 8
+}
+
+/// The greatest `maxmemory` that fits a room together with its eighth.
+const fn maxmemory_within(room_bytes: u64) -> u64 {
+    room_bytes - room_bytes.div_ceil(9)
+}
+
 /// One part: `count` pieces of at most `each_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -103,7 +117,13 @@ impl MemoryPlan {
 
     /// The ceiling in bytes; `None` when the counters have no limit.
     pub fn ceiling_bytes(&self) -> Option<u64> {
-        (self.maxmemory_bytes != 0).then(|| self.fixed_bytes().saturating_add(self.maxmemory_bytes))
+        self.ceiling_bytes_with(self.maxmemory_bytes)
+    }
+
+    /// The same with another `maxmemory`: it can change while the server runs.
+    pub fn ceiling_bytes_with(&self, maxmemory_bytes: u64) -> Option<u64> {
+        let counters_bytes = maxmemory_bytes.saturating_add(longer_counters_bytes(maxmemory_bytes));
+        (maxmemory_bytes != 0).then(|| self.fixed_bytes().saturating_add(counters_bytes))
     }
 
     /// The parts and the ceiling, a line each.
@@ -117,7 +137,9 @@ impl MemoryPlan {
             .collect();
         match self.ceiling_bytes() {
             Some(bytes) => {
+                let longer_bytes = longer_counters_bytes(self.maxmemory_bytes);
                 lines.push(format!("counters: {} (maxmemory)", ByteCount(self.maxmemory_bytes)));
+                lines.push(format!("{LONGER_COUNTERS}: {} (an eighth of maxmemory)", ByteCount(longer_bytes)));
                 lines.push(format!("ceiling: {}", ByteCount(bytes)));
             }
             None => {
@@ -136,16 +158,18 @@ impl MemoryPlan {
         }
         if self.ceiling_bytes().is_some_and(|bytes| bytes > memory_bytes) {
             let maxmemory_bytes = self.maxmemory_bytes;
-            return Err(StartError::MaxmemoryTooHigh { maxmemory_bytes, fixed_bytes, memory_bytes });
+            let fitting_bytes = maxmemory_within(memory_bytes - fixed_bytes);
+            return Err(StartError::MaxmemoryTooHigh { maxmemory_bytes, fixed_bytes, memory_bytes, fitting_bytes });
         }
         Ok(())
     }
 
-    /// What the counters get when nobody says: three quarters of the memory, or what the fixed parts leave if that is
-    /// less.
+    /// What the counters get when nobody says: three quarters of the memory, or if that is less what fits, with its
+    /// eighth, beside the fixed parts.
     pub fn default_maxmemory_bytes(&self, host: &Host) -> u64 {
         let memory_bytes = host.memory_bytes();
-        (memory_bytes - memory_bytes / 4).min(memory_bytes.saturating_sub(self.fixed_bytes()))
+        let left_bytes = memory_bytes.saturating_sub(self.fixed_bytes());
+        (memory_bytes - memory_bytes / 4).min(maxmemory_within(left_bytes))
     }
 }
 

@@ -177,11 +177,15 @@ fn the_plan_adds_up() {
     assert_eq!(bytes(&two, "transaction queues"), 2 * QUEUES_BYTES_MAX as u64);
     assert_eq!(bytes(&two, "large replies"), 2 * 2 * 2 * LARGE_REPLY_BYTES_MAX as u64);
     assert_eq!(two.fixed_bytes(), two.parts.iter().map(|part| part.count * part.each_bytes).sum::<u64>());
-    assert_eq!(two.ceiling_bytes(), Some(two.fixed_bytes() + (1 << 30)));
+    assert_eq!(two.ceiling_bytes(), Some(two.fixed_bytes() + (1 << 30) + (1 << 27)));
+    assert_eq!(two.ceiling_bytes_with(0), None);
+    assert_eq!(two.ceiling_bytes_with(800), Some(two.fixed_bytes() + 900));
+    assert_eq!(two.ceiling_bytes_with(u64::MAX), Some(u64::MAX));
     let lines = two.lines();
     assert_eq!(lines[0], "fixed buffers: 128 x 16.0 KiB = 2.0 MiB");
-    assert_eq!(lines[lines.len() - 2], "counters: 1.0 GiB (maxmemory)");
-    assert_eq!(lines.len(), two.parts.len() + 2);
+    assert_eq!(lines[lines.len() - 3], "counters: 1.0 GiB (maxmemory)");
+    assert_eq!(lines[lines.len() - 2], "counters that get longer: 128.0 MiB (an eighth of maxmemory)");
+    assert_eq!(lines.len(), two.parts.len() + 3);
     assert_eq!(two.to_string(), lines.join("\n"));
 
     let one = MemoryPlan::new(&config("threads = 1\nmaxmemory = 0"));

@@ -454,6 +454,47 @@ fn a_changed_maxmemory_holds_on_all_shards_when_it_is_answered() {
 }
 
 #[test]
+fn counters_get_longer_up_to_an_eighth_past_maxmemory() {
+    const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+    const MAXMEMORY_BYTES: i64 = 4 << 20;
+    const BATCH_COUNT: usize = 4_000;
+    let server = Server::start_with(2, &["--maxmemory", "4mb"]);
+    let mut conn = server.connect();
+    let names = |batch: usize| (0..BATCH_COUNT).map(move |number| format!("{:08}", batch * BATCH_COUNT + number));
+    let mut batch_count = 0;
+    while !conn
+        .exchange(&names(batch_count).flat_map(|name| wire(["INCR", &name])).collect::<Vec<_>>(), BATCH_COUNT)
+        .iter()
+        .all(Reply::is_error)
+    {
+        batch_count += 1;
+    }
+    let mut outcomes = [0; 2];
+    for batch in 0..batch_count {
+        let long = "9223372036854775807";
+        let requests: Vec<u8> =
+            names(batch).flat_map(|name| wire(["SET", &name, long, "PX", "1000000", "XX"])).collect();
+        for reply in conn.exchange(&requests, BATCH_COUNT) {
+            assert!(reply == ok() || reply == error(OOM) || reply.is_null(), "{reply:?}");
+            outcomes[0] += usize::from(reply == ok());
+            outcomes[1] += usize::from(reply == error(OOM));
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 10_000), "{outcomes:?}");
+    let memory = conn.ask("INFO memory").text();
+    let field = |name: &str| -> i64 {
+        let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.expect("a field").parse().expect("a number")
+    };
+    let (counters_bytes, longest_bytes) = (field("used_memory_dataset"), MAXMEMORY_BYTES + MAXMEMORY_BYTES / 8);
+    // Shards learn of each other's growth with their next batch.
+    assert!((MAXMEMORY_BYTES..longest_bytes + (256 << 10)).contains(&counters_bytes), "{counters_bytes}");
+    assert_eq!(field("used_memory_ceiling"), field("used_memory_startup") + longest_bytes);
+    conn.expect("CONFIG SET maxmemory 8mb", ok());
+    conn.expect("INCR new", int(1));
+}
+
+#[test]
 fn the_range_of_tcp_keepalive_is_that_of_the_start() {
     let server = Server::start(1);
     let mut conn = server.connect();

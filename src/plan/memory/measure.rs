@@ -12,6 +12,7 @@ use crate::bench::control::{Control, Value, encode};
 use crate::bench::mix::Form;
 use crate::bench::nodes::{self, Node};
 use crate::bench::target::{Stream, Target, TargetError};
+use crate::startup::longer_counters_bytes;
 
 /// Points at which memory is read, evenly up to the number of counters.
 const POINT_COUNT: u64 = 32;
@@ -266,7 +267,7 @@ fn parse(info: &str) -> Option<Info> {
         system_bytes: field("total_system_memory").filter(|bytes| *bytes > 0),
         fixed_bytes: field("used_memory_ceiling")
             .zip(maxmemory_bytes)
-            .map(|(all, counters)| all.saturating_sub(counters)),
+            .map(|(all, counters)| all.saturating_sub(counters.saturating_add(longer_counters_bytes(counters)))),
         startup_bytes: field("used_memory_startup"),
     })
 }
@@ -284,7 +285,7 @@ mod tests {
         let expected =
             Info { used_bytes: 1_000, system_bytes: Some(9_000), startup_bytes: Some(800), ..Info::default() };
         assert_eq!(parse(redis), Some(expected));
-        let ours = "used_memory:1000\r\nused_memory_ceiling:700\r\nmaxmemory:500\r\n";
+        let ours = "used_memory:1000\r\nused_memory_ceiling:1100\r\nmaxmemory:800\r\n";
         assert_eq!(parse(ours).unwrap().fixed_bytes, Some(200));
         assert_eq!(parse("nothing"), None);
     }
