@@ -233,7 +233,7 @@ fn memory(text: &mut Text, facts: &Facts) {
     text.family(
         "tallyring_memory_reserved_bytes",
         Kind::Gauge,
-        "What the memory plan has for each part but the counters.",
+        "What the memory plan has for each part but maxmemory.",
     );
     for (part, bytes) in &facts.parts {
         text.sample(("part", part), bytes);

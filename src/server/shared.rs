@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::journal::shared::Journals;
 use crate::limits::MONITOR_COUNT_MAX;
 use crate::slot::ShardMap;
-use crate::startup::MemoryPlan;
+use crate::startup::{LONGER_COUNTERS, MemoryPlan, longer_counters_bytes};
 use crate::stats::Report;
 
 /// The settings that can change while the server runs.
@@ -290,14 +290,19 @@ impl Shared {
         (now, self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
-    /// The ceiling, or 0 where there is none.
+    /// The ceiling with the `maxmemory` that is in force, or 0 where there is none.
     pub fn ceiling_bytes(&self) -> u64 {
-        self.plan.ceiling_bytes().unwrap_or(0)
+        self.plan.ceiling_bytes_with(self.maxmemory_bytes()).unwrap_or(0)
     }
 
-    /// The parts of the memory plan, for `MEMORY STATS`.
+    /// The parts of the memory plan but `maxmemory` itself, for `MEMORY STATS`.
     pub fn plan_parts(&self) -> Vec<(&'static str, u64)> {
-        self.plan.parts.iter().map(|part| (part.name, part.bytes())).collect()
+        let longer = (LONGER_COUNTERS, longer_counters_bytes(self.maxmemory_bytes()));
+        self.plan.parts.iter().map(|part| (part.name, part.bytes())).chain([longer]).collect()
+    }
+
+    fn maxmemory_bytes(&self) -> u64 {
+        self.live.read().expect("no thread panics and goes on").maxmemory_bytes
     }
 }
 

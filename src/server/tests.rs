@@ -31,6 +31,22 @@ fn without_a_password_only_this_machine_is_served() {
 }
 
 #[test]
+fn the_ceiling_follows_maxmemory() {
+    let shared = shared("threads = 1\nmaxmemory = \"64mb\"");
+    let fixed_bytes = shared.plan.fixed_bytes();
+    let set = |maxmemory_bytes| {
+        let done: Result<(), ()> = shared.change_live(|live| Ok(Live { maxmemory_bytes, ..live.clone() }));
+        done.expect("nothing refuses it");
+        let parts_bytes: u64 = shared.plan_parts().iter().map(|(_, bytes)| bytes).sum();
+        (shared.ceiling_bytes(), parts_bytes)
+    };
+    assert_eq!(shared.ceiling_bytes(), fixed_bytes + (72 << 20));
+    assert_eq!(set(128 << 20), (fixed_bytes + (144 << 20), fixed_bytes + (16 << 20)));
+    assert_eq!(set(0), (0, fixed_bytes));
+    assert_eq!(set(8 << 20), (fixed_bytes + (9 << 20), fixed_bytes + (1 << 20)));
+}
+
+#[test]
 fn connections_are_dealt_out_evenly() {
     let shared = shared("threads = 3\npin = \"none\"\nmaxclients = 32");
     let dealt: Vec<(usize, u64)> = (0..30).map(|_| shared.place_client()).collect();
