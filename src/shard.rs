@@ -14,6 +14,7 @@ mod lag;
 mod lap;
 mod messages;
 pub mod parked;
+mod sweep;
 mod upkeep;
 
 use std::cell::{Cell, RefCell};

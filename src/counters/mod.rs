@@ -62,6 +62,8 @@ pub struct Counters {
     bytes_max: u64,
     /// Counters that need a block to get longer need them to stay at or below this.
     longer_bytes_max: u64,
+    /// A counter was refused for want of room since this was last asked.
+    lacked_room: bool,
     round: Round,
     stats: Stats,
     /// Changes whenever a cell has moved or gone: what was looked up before holds no longer.
@@ -80,6 +82,17 @@ pub struct Headroom {
 impl Headroom {
     /// For as many counters as can be told apart.
     pub const UNLIMITED: Headroom = Headroom { new_bytes: u64::MAX, longer_bytes: u64::MAX };
+}
+
+/// What [`Counters::sweep`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Visits: to a counter, or to a block or a class that is passed over.
+    pub visited_count: usize,
+    /// Counters that had expired.
+    pub removed_count: usize,
+    /// The next one begins another round; or nothing has an expiry.
+    pub is_round_over: bool,
 }
 
 /// What [`Counters::look_up`] found: the cell that is probably a key's.
@@ -118,6 +131,7 @@ impl Counters {
             seed: Seed::of_process(),
             bytes_max: u64::MAX,
             longer_bytes_max: u64::MAX,
+            lacked_room: false,
             round: Round::default(),
             stats: Stats::default(),
             epoch: 1,
@@ -130,6 +144,11 @@ impl Counters {
         assert!(room.longer_bytes >= room.new_bytes, "who may come may grow");
         self.bytes_max = self.bytes().saturating_add(room.new_bytes);
         self.longer_bytes_max = self.bytes().saturating_add(room.longer_bytes);
+    }
+
+    /// Whether a counter was refused for want of room since this was last asked.
+    pub fn take_lacked_room(&mut self) -> bool {
+        std::mem::take(&mut self.lacked_room)
     }
 
     /// How many counters there are, expired ones that nothing has touched yet included.
@@ -262,29 +281,27 @@ impl Counters {
         }
     }
 
-    /// Visit about `visit_count` of the counters that may have expired and remove those that have; answers how many.
-    /// Calls go round all blocks of counters with an expiry, those whose earliest expiry lies ahead at the cost of one
-    /// visit a block.
-    pub fn sweep(&mut self, now_ms: i64, visit_count: usize) -> usize {
-        if self.expiring_count() == 0 {
-            return 0;
-        }
-        let mut removed_count = 0;
-        for _ in 0..visit_count {
+    /// Visit about `visit_count` of the counters that may have expired and remove those that have, until the end of the
+    /// round. Calls go round all blocks of counters with an expiry, those whose earliest expiry lies ahead at the cost of
+    /// one visit a block.
+    pub fn sweep(&mut self, now_ms: i64, visit_count: usize) -> Swept {
+        let mut swept = Swept { is_round_over: self.expiring_count() == 0, ..Swept::default() };
+        while !swept.is_round_over && swept.visited_count < visit_count {
+            swept.visited_count += 1;
             match self.cells.step(&mut self.round, now_ms) {
                 Step::Nothing => {}
-                Step::End => break,
+                Step::End => swept.is_round_over = true,
                 Step::Expired(cell) => {
                     self.watched.touch(cell::key(self.cells.get(cell)));
                     let found = Found { place: self.place_of(cell, cell), cell };
                     self.note_expired(found);
                     self.remove(found);
-                    removed_count += 1;
+                    swept.removed_count += 1;
                 }
             }
         }
-        self.stats.expired += removed_count as u64;
-        removed_count
+        self.stats.expired += swept.removed_count as u64;
+        swept
     }
 
     /// Register a watcher of a key (`WATCH`); answers the key's version, which every change makes another.
@@ -343,6 +360,7 @@ impl Counters {
             let cell_bytes = self.cells.push_cost_bytes(shape).ok_or(Fault::OutOfMemory)?;
             let grown_bytes = bytes + cell_bytes + self.index.insert_cost_bytes(key.slot, key.hash);
             if bytes >= self.bytes_max || grown_bytes > self.bytes_max {
+                self.lacked_room = true;
                 return Err(Fault::OutOfMemory);
             }
         }
@@ -386,6 +404,7 @@ impl Counters {
         if self.longer_bytes_max != u64::MAX && shape.cell_bytes() > self.cells.get(found.cell).len() {
             let cell_bytes = self.cells.push_cost_bytes(shape).ok_or(Fault::OutOfMemory)?;
             if cell_bytes > 0 && self.bytes() + cell_bytes > self.longer_bytes_max {
+                self.lacked_room = true;
                 return Err(Fault::OutOfMemory);
             }
         }

@@ -329,7 +329,7 @@ fn counters_get_longer_up_to_an_eighth_past_the_limit() {
     limit(&mut counters, MAXMEMORY_BYTES);
     let short = |number: usize| format!("{number:08}").into_bytes();
     let count = (0..).find(|&number| add(&mut counters, &short(number), 1) != Outcome::Int(1)).unwrap();
-    assert!(count > 50_000);
+    assert!(count > 50_000 && counters.take_lacked_room() && !counters.take_lacked_room());
     let op = Op::Set {
         value: i64::MAX,
         deadline: Deadline::At(START_MS + 1_000_000),
@@ -350,6 +350,7 @@ fn counters_get_longer_up_to_an_eighth_past_the_limit() {
         assert!(counters.bytes() <= MAXMEMORY_BYTES + MAXMEMORY_BYTES / 8 + (64 << 10), "{}", counters.bytes());
     }
     assert!(refused_count > count / 4 && refused_count < count, "{refused_count} of {count}");
+    assert!(counters.take_lacked_room());
     // What needs no longer cell, or one that is shorter, is not refused.
     for number in 0..count {
         let name = short(number);
@@ -414,7 +415,7 @@ proptest! {
             twin.touch(name, now_ms);
             let (version, change_count) = (counters.watch(key(name), now_ms), twin.change_count(name));
             match counters.apply(key(name), op, now_ms) {
-                Outcome::Fault(Fault::OutOfMemory) => {}
+                Outcome::Fault(Fault::OutOfMemory) => prop_assert!(counters.take_lacked_room()),
                 outcome => prop_assert_eq!(outcome, twin.apply(name, op, now_ms), "{:?}", op),
             }
             let changed = counters.watched_version(key(name), now_ms) != version;
@@ -438,10 +439,10 @@ fn sweeping_removes_in_small_steps_and_lets_others_be() {
         }
     }
     let version = counters.watch(key(&name(1)), START_MS);
-    assert_eq!(counters.sweep(START_MS + 10, usize::MAX), 0);
+    assert_eq!(counters.sweep(START_MS + 10, usize::MAX).removed_count, 0);
     let mut removed = 0;
     for _ in 0..2_000 {
-        let step = counters.sweep(START_MS + 11, 10);
+        let step = counters.sweep(START_MS + 11, 10).removed_count;
         assert!(step <= 10);
         removed += step;
     }
@@ -450,13 +451,13 @@ fn sweeping_removes_in_small_steps_and_lets_others_be() {
     counters.unwatch(key(&name(1)));
     check(&mut counters);
     // Nothing can have expired: a round costs a visit a block.
-    assert_eq!(counters.sweep(START_MS + 11, usize::MAX), 0);
+    assert_eq!(counters.sweep(START_MS + 11, usize::MAX).removed_count, 0);
     assert_eq!(
-        counters.sweep(START_MS + 1_000_001, usize::MAX)
-            + counters.sweep(START_MS + 1_000_001, usize::MAX),
+        counters.sweep(START_MS + 1_000_001, usize::MAX).removed_count
+            + counters.sweep(START_MS + 1_000_001, usize::MAX).removed_count,
         1_000
     );
-    assert_eq!((counters.expiring_count(), counters.sweep(i64::MAX, usize::MAX)), (0, 0));
+    assert_eq!((counters.expiring_count(), counters.sweep(i64::MAX, usize::MAX).removed_count), (0, 0));
 }
 
 #[test]

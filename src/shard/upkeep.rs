@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::sweep::sweep;
 use super::{Eviction, Shard};
 use crate::buffers::Purpose;
 use crate::command::ClientFilter;
@@ -22,10 +23,6 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How soon it is done again while there is much to expire.
 const TICK_BEHIND: Duration = Duration::from_millis(5);
-
-/// Entries that the sweep visits at a time, and how long it goes on in one tick.
-const SWEEP_ENTRY_COUNT: usize = 256;
-const SWEEP_NS_MAX: u64 = 1_000_000;
 
 /// How long a client may leave a fixed buffer in the kernel's hands: while they are plenty; while they are short, waiting
 /// for its request; and, not reading its replies.
@@ -134,15 +131,11 @@ impl Shard {
         }
         let start = self.clock.now();
         let mut counters = self.counters.borrow_mut();
-        loop {
-            let removed_count = counters.sweep(start.unix_ms, SWEEP_ENTRY_COUNT);
-            let duration_ns = self.clock.now().ns - start.ns;
-            let behind = removed_count >= SWEEP_ENTRY_COUNT / 4;
-            if !behind || duration_ns > SWEEP_NS_MAX {
-                self.stats.borrow_mut().note_event(Event::ExpireCycle, start.unix_ms, duration_ns);
-                return behind;
-            }
-        }
+        let is_urgent = counters.take_lacked_room();
+        let elapsed_ns = || self.clock.now().ns - start.ns;
+        let behind = sweep(&mut counters, start.unix_ms, is_urgent, elapsed_ns);
+        self.stats.borrow_mut().note_event(Event::ExpireCycle, start.unix_ms, elapsed_ns());
+        behind
     }
 
     /// End connections that take longer than they may, a few of them in each turn of the ring.
