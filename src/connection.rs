@@ -136,10 +136,8 @@ pub struct Connection {
     receives_ahead: Cell<bool>,
     /// It holds one of the shard's `long_batches`.
     has_turn: Cell<bool>,
-    /// It has waited for a permit for a reply of this extent, and holds it.
+    /// It holds a permit for a reply of this extent: it has waited for that, or gathers or sends such a reply.
     permit: Cell<Option<Extent>>,
-    /// It gathers or sends such a reply.
-    gathers: Cell<bool>,
     ended: Cell<bool>,
     /// Its socket is known to `idle_sockets`.
     known: Cell<bool>,
@@ -173,7 +171,6 @@ impl Connection {
             receives_ahead: Cell::new(false),
             has_turn: Cell::new(false),
             permit: Cell::new(None),
-            gathers: Cell::new(false),
             ended: Cell::new(false),
             known: Cell::new(false),
             ready: Cell::new(false),
@@ -203,9 +200,9 @@ impl Connection {
         self.ended.get()
     }
 
-    /// Whether it gathers or sends a reply that few may at a time.
-    pub fn gathers(&self) -> bool {
-        self.gathers.get()
+    /// Whether it gathers or sends a reply that few may at a time, or is about to.
+    pub fn has_permit(&self) -> bool {
+        self.permit.get().is_some()
     }
 
     /// Whether it holds one of the shard's turns for long batches.
@@ -283,7 +280,7 @@ impl Connection {
                 break;
             }
             // What waited for a permit has been received: it needs no turn.
-            if self.sends_much.get() && self.permit.get().is_none() {
+            if self.sends_much.get() && !self.has_permit() {
                 if self.shard.long_batches.try_lend().is_none() {
                     self.shard.recall_idle_turns();
                     self.shard.long_batches.lend().await;

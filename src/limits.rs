@@ -270,6 +270,10 @@ const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(LENT_COUNT_OF_FEW_MAX <= FIXED_BUFFER_COUNT_MIN / 2);
 const _: () = assert!(QUEUE_BYTES_MAX <= QUEUES_BYTES_MAX);
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX <= FIXED_BUFFER_BYTES);
+// A step of a scan that has more room than for one key goes on.
+const _: () = assert!(4 * KEY_BYTES_MAX <= SCAN_STEP_BYTES_MAX);
+// The end of one batch fits a lap.
+const _: () = assert!(FIXED_BUFFER_BYTES - LONG_BATCH_BYTES_MIN <= REST_BYTES_OF_LAP_MAX);
 // A line has room for its time, an address (of a Unix socket's path), and the longest argument with every byte escaped.
 const _: () = assert!(4 * MONITOR_ARGUMENT_BYTES_MAX + 512 <= MONITOR_LINE_BYTES_MAX);
 // What all monitors take on one shard is a small part of what its clients may: a large reply is more.

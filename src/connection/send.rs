@@ -147,7 +147,7 @@ impl Connection {
         }
         while sent_bytes < io.encoded {
             // Who does not read keeps no buffer while they are short, and lets the next long reply be gathered.
-            let waits = shard.buffers.are_plenty() && !(self.gathers.get() && shard.are_permits_awaited());
+            let waits = shard.buffers.are_plenty() && !(self.has_permit() && shard.are_permits_awaited());
             self.wait_for(Waiting::Send, io.seen_ns);
             let sending = self.socket.send(output, sent_bytes..io.encoded, waits);
             if is_last {

@@ -54,10 +54,10 @@ pub async fn work(shard: Rc<Shard>, worker: usize) {
     loop {
         let connection = shard.next_job(worker).await;
         let now = shard.clock.now();
-        let batch = match connection.permit.get() {
+        let batch = match connection.has_permit() {
             // To wait for it was part of what its request has taken.
-            Some(_) => Moment { ns: connection.waiting_since_ns.get(), ..now },
-            None => now,
+            true => Moment { ns: connection.waiting_since_ns.get(), ..now },
+            false => now,
         };
         connection.active_ns.set(now.ns);
         let is_ready = !connection.has_turn();
@@ -422,17 +422,14 @@ impl Connection {
         self.last_command.set(command);
         let mut reply = Vec::new();
         let extent = task.extent(self.session.borrow().client.transaction.as_deref());
-        let held = self.permit.take();
-        if held.is_some_and(|held| held != extent) {
-            // What it has waited for was refused meanwhile: this is another command.
-            self.permit.set(held);
+        if self.permit.get() != Some(extent) {
+            // What it has waited for, if it has, was refused meanwhile: this is another command.
             self.give_back_permit();
+            if let Some(permits) = shard.permits(extent) {
+                permits.try_lend().expect("the session was told that there is one");
+                self.permit.set(Some(extent));
+            }
         }
-        let permits = shard.permits(extent);
-        if let Some(permits) = permits.filter(|_| held != Some(extent)) {
-            permits.try_lend().expect("the session was told that there is one");
-        }
-        self.gathers.set(permits.is_some());
         tasks::run(self, task, &mut turn, &mut reply).await;
         io.touched.insert_all(shard.take_touched(turn.waiter));
         turn.window.clear(false, 0);
@@ -455,10 +452,7 @@ impl Connection {
             }
         }
         let replied = if quiet { Ok(()) } else { self.reply(io, reply).await };
-        self.gathers.set(false);
-        if let Some(permits) = permits {
-            permits.give_back(());
-        }
+        self.give_back_permit();
         replied
     }
 

@@ -3,7 +3,8 @@
 //! Who stalls and who is held up (by a pause, or until a long reply may be gathered) are told apart. Of those who have parked
 //! more together one goes: who has stalled longest, or who is held up with most, as those who wait longest are served next.
 //!
-//! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit.
+//! Invariant: once a connection that has parked something is idle, the parked bytes are within the limit, or whoever could go
+//! is about to take back what it has parked.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -217,7 +217,7 @@ impl Shard {
     pub fn recall_gathered(&self) {
         let count_max = LARGE_REPLY_COUNT_MAX + MEDIUM_REPLY_COUNT_MAX;
         self.recall_where(u64::MAX, count_max, |connection| {
-            connection.gathers() && connection.waiting.get() == Waiting::Send
+            connection.has_permit() && connection.waiting.get() == Waiting::Send
         });
     }
 
