@@ -30,7 +30,7 @@ def quantiles(metric, by, labels=""):
     return [(quantile(q, metric, by, labels), f"{{{{{by}}}}} p{name}") for q, name in ((0.5, "50"), (0.99, "99"), (0.999, "99.9"))]
 
 
-CPU = rate("tallyring_shard_cpu_seconds_total", by="instance, shard")
+CPU = " - ".join(rate(f"tallyring_shard_{which}_seconds_total", by="instance, shard") for which in ("cpu", "polled"))
 COMMANDS = rate("tallyring_shard_commands_total", by="instance, shard")
 STAGE = "tallyring_stage_duration_seconds"
 

@@ -80,9 +80,10 @@ pub struct Options {
     #[serde(deserialize_with = "values::scalar")]
     pub pin: Option<PinChoice>,
 
-    /// Let shards go on polling instead of sleeping: no, always, or for so many microseconds after the last work. One
-    /// client then sees about half the latency, for a core that is always busy [default: no]
-    #[arg(long, help_heading = "Threads", value_name = "NO|ALWAYS|MICROSECONDS")]
+    /// Let shards go on polling instead of sleeping: for 50 microseconds after the last work, but only while work mostly
+    /// comes that soon and nobody else wants the core (auto), never (no), always, or for so many microseconds. A few
+    /// clients then see about half the latency, for a core that is busier [default: auto]
+    #[arg(long, help_heading = "Threads", value_name = "AUTO|NO|ALWAYS|MICROSECONDS")]
     #[serde(deserialize_with = "values::scalar")]
     pub busy_poll: Option<BusyPoll>,
 

@@ -288,9 +288,9 @@ fn stage_buckets(text: &mut String, report: &Report) {
 fn shards(text: &mut String, shards: &[Report]) {
     title(text, "Shards");
     for (number, shard) in shards.iter().enumerate() {
-        let cpu_us = shard.cpu_ns / 1_000;
+        let (cpu_us, polled_us) = (shard.cpu_ns / 1_000, shard.polled_ns / 1_000);
         let value = format_args!(
-            "keys={},bytes={},clients={},stalled={},commands={},ops_per_sec={},cpu_usec={cpu_us},input_bytes={},output_bytes={},mesh_batches={},buffers={},lent={},parked_bytes={}",
+            "keys={},bytes={},clients={},stalled={},commands={},ops_per_sec={},cpu_usec={cpu_us},polled_usec={polled_us},input_bytes={},output_bytes={},mesh_batches={},buffers={},lent={},parked_bytes={}",
             shard.key_count,
             shard.counter_bytes,
             shard.client_count,

@@ -14,6 +14,7 @@ mod lag;
 mod lap;
 mod messages;
 pub mod parked;
+mod polling;
 mod sweep;
 mod upkeep;
 
@@ -52,6 +53,7 @@ use hold::Hold;
 use journal::Journal;
 use lap::Lap;
 use parked::Parked;
+use polling::Polling;
 
 pub use parked::Eviction;
 
@@ -124,11 +126,9 @@ pub struct Shard {
     pub medium_replies: Pool<()>,
     /// Whoever adds up the histograms of all shards holds this one.
     pub merged: Pool<Box<Merged>>,
-    /// When something was last received, in the shard's nanoseconds.
-    worked_ns: Cell<u64>,
-    work: Notify,
     /// No more requests are read.
     pub stopping: Cell<bool>,
+    polling: Polling,
     parked: Parked,
     jobs: Jobs,
     lap: Lap,
@@ -182,9 +182,8 @@ impl Shard {
             large_replies: Pool::new([(); LARGE_REPLY_COUNT_MAX]),
             medium_replies: Pool::new([(); MEDIUM_REPLY_COUNT_MAX]),
             merged: Pool::new([Box::new(Merged::default())]),
-            worked_ns: Cell::new(0),
-            work: Notify::new(),
             stopping: Cell::new(false),
+            polling: Polling::new(shared.config.busy_poll),
             parked: Parked::new(&shared.config),
             jobs: Jobs::default(),
             lap: Lap::default(),

@@ -216,6 +216,8 @@ pub struct Report {
     pub input_bytes_max: u64,
     /// Processor time of the threads, in nanoseconds.
     pub cpu_ns: u64,
+    /// Of it, what was spent polling while there was nothing to do (`--busy-poll`).
+    pub polled_ns: u64,
     /// By the command's index.
     pub commands: Vec<CommandStats>,
     /// Error replies by their code.
@@ -430,6 +432,7 @@ impl Report {
         }
         self.input_bytes_max = self.input_bytes_max.max(other.input_bytes_max);
         self.cpu_ns += other.cpu_ns;
+        self.polled_ns += other.polled_ns;
         self.commands.resize(SPEC_COUNT, CommandStats::default());
         for (sum, command) in self.commands.iter_mut().zip(&other.commands) {
             sum.call_count += command.call_count;

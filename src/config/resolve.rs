@@ -78,7 +78,7 @@ impl Config {
             unixsocketperm,
             threads,
             pin,
-            busy_poll: options.busy_poll.unwrap_or(BusyPoll::No),
+            busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             maxclients,
             maxmemory_bytes: 0,
             requirepass,

@@ -263,6 +263,8 @@ impl FromStr for LogLevel {
 /// Whether shards sleep when they have nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyPoll {
+    /// They go on polling for a little while, as long as that mostly brings something.
+    Auto,
     /// They sleep at once.
     No,
     /// They never sleep.
@@ -274,6 +276,7 @@ pub enum BusyPoll {
 impl fmt::Display for BusyPoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            BusyPoll::Auto => f.write_str("auto"),
             BusyPoll::No => f.write_str("no"),
             BusyPoll::Always => f.write_str("always"),
             BusyPoll::For(limit_us) => write!(f, "{limit_us}"),
@@ -286,13 +289,12 @@ impl FromStr for BusyPoll {
 
     fn from_str(text: &str) -> Result<BusyPoll, String> {
         match text {
+            "auto" => Ok(BusyPoll::Auto),
             "no" => Ok(BusyPoll::No),
             "always" => Ok(BusyPoll::Always),
-            _ => {
-                text.parse().ok().filter(|us| *us > 0).map(BusyPoll::For).ok_or_else(|| {
-                    format!("\"{text}\" is not one of no, always, or a number of microseconds from 1 on")
-                })
-            }
+            _ => text.parse().ok().filter(|us| *us > 0).map(BusyPoll::For).ok_or_else(|| {
+                format!("\"{text}\" is not one of auto, no, always, or a number of microseconds from 1 on")
+            }),
         }
     }
 }

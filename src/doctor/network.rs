@@ -68,17 +68,17 @@ fn busy_polling(machine: &Machine) -> Answer {
     let read = machine.tree.number("proc/sys/net/core/busy_read");
     let poll = machine.tree.number("proc/sys/net/core/busy_poll");
     match (read, poll, machine.config.busy_poll) {
-        (Some(read), Some(poll), BusyPoll::No) => {
-            let remedy = "sysctl net.core.busy_read=0 net.core.busy_poll=0, or serve with --busy-poll.";
+        (Some(read), Some(poll), BusyPoll::No | BusyPoll::Auto) => {
+            let remedy = "sysctl net.core.busy_read=0 net.core.busy_poll=0, or serve with --busy-poll always.";
             Answer::expect(
                 read == 0 && poll == 0,
                 format!("busy_read {read}, busy_poll {poll}"),
-                "0 without --busy-poll",
+                "0 without --busy-poll always",
                 remedy,
             )
         }
-        // With --busy-poll either is a choice that only a measurement on the interface at hand can make.
+        // With --busy-poll always, or for long, either is a choice that only a measurement on the interface at hand can make.
         (Some(read), Some(poll), _) => Answer::ok(format!("busy_read {read}, busy_poll {poll}"), "as measured"),
-        _ => Answer::unreadable("0 without --busy-poll"),
+        _ => Answer::unreadable("0 without --busy-poll always"),
     }
 }

@@ -216,6 +216,7 @@ fn what_the_configuration_asks_for_is_what_counts() {
     let polled = Fake::good().with(&[("proc/sys/net/core/busy_read", "50\n")]);
     assert_eq!(polled.find("busy-poll = \"always\"", "busy-polling").0, State::Ok);
     assert_eq!(polled.find("", "busy-polling").0, State::Should);
+    assert_eq!(polled.find("busy-poll = \"no\"", "busy-polling").0, State::Should);
     let siblings = Fake::good().with(&[("sys/devices/system/cpu/smt/active", "1\n")]);
     assert_eq!(siblings.find("pin = \"0-3\"", "smt").0, State::Should);
     assert_eq!(siblings.find("pin = \"0,1\"", "smt").0, State::Ok);

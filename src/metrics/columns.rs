@@ -12,7 +12,7 @@ use crate::stats::Report;
 pub(super) type Column<T> = (&'static str, Kind, &'static str, fn(&T) -> f64);
 
 /// What each shard has one number of.
-pub(super) const BY_SHARD: [Column<Report>; 19] = [
+pub(super) const BY_SHARD: [Column<Report>; 20] = [
     ("tallyring_keys", Kind::Gauge, "Counters.", |report| report.key_count as f64),
     ("tallyring_expiring_keys", Kind::Gauge, "Counters that expire.", |report| report.expiring_count as f64),
     ("tallyring_keyspace_bytes", Kind::Gauge, "Memory of the counters.", |report| report.counter_bytes as f64),
@@ -31,6 +31,12 @@ pub(super) const BY_SHARD: [Column<Report>; 19] = [
     ("tallyring_shard_cpu_seconds_total", Kind::Counter, "Processor time of a shard's thread.", |report| {
         seconds(report.cpu_ns)
     }),
+    (
+        "tallyring_shard_polled_seconds_total",
+        Kind::Counter,
+        "Of it, what was spent polling while there was nothing to do (--busy-poll).",
+        |report| seconds(report.polled_ns),
+    ),
     ("tallyring_clients", Kind::Gauge, "Connections.", |report| report.client_count as f64),
     ("tallyring_stalled_clients", Kind::Gauge, "Connections with an unfinished request or unread replies.", |report| {
         report.stalled_count as f64

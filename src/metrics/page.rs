@@ -297,6 +297,7 @@ mod tests {
             parked_bytes: long,
             stalled_count: long,
             cpu_ns: long,
+            polled_ns: long,
             journal: JournalReport {
                 unsynced_bytes: long,
                 unsynced_ns: long,

@@ -8,7 +8,6 @@ use super::sweep::sweep;
 use super::{Eviction, Shard};
 use crate::buffers::Purpose;
 use crate::command::ClientFilter;
-use crate::config::BusyPoll;
 use crate::connection::{Connection, Waiting};
 use crate::latency::Event;
 use crate::limits::{LARGE_REPLY_COUNT_MAX, LONG_BATCH_COUNT_MAX, MEDIUM_REPLY_COUNT_MAX, QUEUES_BYTES_MAX};
@@ -81,38 +80,6 @@ impl Shard {
                     connection.has_turn() && connection.waiting.get() == Waiting::Receive
                 });
             }
-        }
-    }
-
-    /// There is work: whoever polls goes on polling.
-    #[inline]
-    pub fn note_work(&self, now_ns: u64) {
-        self.worked_ns.set(now_ns);
-        if let BusyPoll::For(_) = self.shared.config.busy_poll {
-            self.work.notify_one();
-        }
-    }
-
-    /// Another shard has sent something: the same.
-    pub(super) fn note_message(&self) {
-        if let BusyPoll::For(_) = self.shared.config.busy_poll {
-            self.note_work(self.clock.now().ns);
-        }
-    }
-
-    /// Keep the shard from sleeping: the ring always has an operation that completes at once.
-    pub async fn poll_busily(self: Rc<Self>) {
-        let limit_ns = match self.shared.config.busy_poll {
-            BusyPoll::No => return,
-            BusyPoll::Always => u64::MAX,
-            BusyPoll::For(limit_us) => u64::from(limit_us) * 1_000,
-        };
-        loop {
-            if limit_ns < u64::MAX && self.clock.now().ns - self.worked_ns.get() > limit_ns {
-                self.work.notified().await;
-            }
-            // Only a ring that is torn down refuses it.
-            let _ = tokio_uring::no_op().await;
         }
     }
 
@@ -272,6 +239,7 @@ impl Shard {
             evicted_counts: self.evicted_counts(),
             input_bytes_max,
             cpu_ns: process::thread_cpu_ns(),
+            polled_ns: self.polling.polled_ns(),
             ..self.stats.borrow().report()
         }
     }

@@ -193,7 +193,7 @@ fn shard_rows(before: &Sample, now: &Sample, elapsed_s: f64) -> Vec<ShardRow> {
             let rate = |name: &str| (value(name) - earlier(name)).max(0.0) / elapsed_s;
             let shard = ShardRow {
                 commands_per_s: rate("commands"),
-                load: rate("cpu_usec") / 1e6,
+                load: (rate("cpu_usec") - rate("polled_usec")).max(0.0) / 1e6,
                 key_count: value("keys") as u64,
                 key_bytes: value("bytes") as u64,
                 client_count: value("clients") as u64,
@@ -273,11 +273,13 @@ pub(super) mod tests {
                  cmdstat_incr:calls={commands},usec={},usec_per_call=2.00,rejected_calls=0,failed_calls=3\r\n\
                  cmdstat_client|list:calls=7,usec=70,usec_per_call=10.00,rejected_calls=0,failed_calls=0\r\n\
                  stage_buckets_nsec_whole:{buckets}\r\n\
-                 shard_0:keys=600000,bytes=16000000,clients=25,stalled=2,commands={commands},cpu_usec={cpu_us},buffers=512,lent=30,parked_bytes=4096\r\n\
+                 shard_0:keys=600000,bytes=16000000,clients=25,stalled=2,commands={commands},cpu_usec={},polled_usec={},buffers=512,lent=30,parked_bytes=4096\r\n\
                  shard_1:keys=400000,bytes=16000000,clients=25,stalled=0,commands=1000,cpu_usec=1000,buffers=512,lent=3,parked_bytes=0\r\n",
                 commands / 100,
                 commands * 30,
                 commands * 2,
+                2 * cpu_us,
+                cpu_us,
             )
         };
         let before = Sample::parse(&text(1_000_000, 1_000_000, "1023=10,2047=100"), start).expect("Tallyring's");

@@ -18,6 +18,7 @@ mod lifecycle;
 mod metrics;
 mod monitor;
 mod moving;
+mod polling;
 mod protocol;
 mod support;
 mod top;
