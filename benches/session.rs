@@ -143,7 +143,7 @@ impl Stream {
 }
 
 /// What instructions are counted of: a name, commands a receive, and the request.
-const COUNTED: [(&str, usize, Request); 7] = [
+const COUNTED: [(&str, usize, Request); 8] = [
     ("incr-1", 1, increment),
     ("incr-16", 16, increment),
     ("incr-64", 64, increment),
@@ -151,6 +151,7 @@ const COUNTED: [(&str, usize, Request); 7] = [
     ("set-16", 16, set),
     ("expire-16", 16, expire),
     ("mget100-1", 1, mget),
+    ("exec-16", 16, transaction),
 ];
 
 /// Keys of these.
@@ -194,6 +195,13 @@ fn set(random: &mut Random, key_count: usize) -> Vec<u8> {
 
 fn expire(random: &mut Random, key_count: usize) -> Vec<u8> {
     request(&[b"EXPIRE", key(random.below(key_count)).as_bytes(), b"3600"])
+}
+
+fn transaction(random: &mut Random, key_count: usize) -> Vec<u8> {
+    let key = key(random.below(key_count));
+    let requests: [&[&[u8]]; 4] =
+        [&[b"MULTI"], &[b"INCR", key.as_bytes()], &[b"EXPIRE", key.as_bytes(), b"3600"], &[b"EXEC"]];
+    requests.iter().flat_map(|arguments| request(arguments)).collect()
 }
 
 fn mget(random: &mut Random, key_count: usize) -> Vec<u8> {

@@ -267,6 +267,7 @@ impl Shard {
             writes_paused: false,
             writes_refused: None,
             permits: Permits::ALL,
+            shown: self.monitors.are_attached(),
             queue_room_bytes: &self.queue_room_bytes,
             direct: None,
         }

@@ -8,6 +8,7 @@
 //! comes next, so the same replies come out however the input is cut. No I/O, no clock, no async.
 
 mod direct;
+mod exec;
 mod lookup;
 mod plain;
 mod queue;
@@ -55,6 +56,8 @@ pub struct Surroundings<'a> {
     pub writes_refused: Option<&'a str>,
     /// Whose replies may be gathered now.
     pub permits: Permits,
+    /// Somebody is shown what is executed (`MONITOR`).
+    pub shown: bool,
     /// How many more bytes transactions may queue on this shard.
     pub queue_room_bytes: &'a Cell<usize>,
     /// The client came to this shard's own port: keys of other shards are elsewhere. `None` serves every key.

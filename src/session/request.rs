@@ -111,7 +111,7 @@ impl Parsing<'_> {
     }
 
     #[inline]
-    fn multibulk(&mut self, count: u32, consumed: usize, input: &[u8], spans: &mut Spans) -> Step {
+    pub(super) fn multibulk(&mut self, count: u32, consumed: usize, input: &[u8], spans: &mut Spans) -> Step {
         spans.clear();
         let mut end = self.at + consumed;
         let mut gathered_count = 0;
@@ -245,6 +245,12 @@ impl Parsing<'_> {
                 }
                 // What follows is encoded in another protocol version, or is no longer held to be a stranger's.
                 if resp3 != self.session.client.resp3 { Err(Status::WindowFull) } else { Ok(()) }
+            }
+            Run::Task(_)
+                if spec.index == EXEC
+                    && let Some(step) = self.exec(spec.index, end, call.input) =>
+            {
+                step
             }
             Run::Task(parse) => {
                 let parsed = match self.outside_transaction(spec).or_else(|| self.misdirected(spec, call)) {

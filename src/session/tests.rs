@@ -1,6 +1,7 @@
 //! The session driven by hand: a connection of one receive buffer, shards side by side in one thread.
 
 mod direct;
+mod exec;
 mod full;
 mod plain;
 
@@ -40,6 +41,8 @@ struct Bench {
     /// The journal has no room for changes.
     is_full: bool,
     ended: bool,
+    /// Transactions that the session has left to the task.
+    exec_count: usize,
 }
 
 impl Bench {
@@ -60,6 +63,7 @@ impl Bench {
             direct: None,
             is_full: false,
             ended: false,
+            exec_count: 0,
         }
     }
 
@@ -83,6 +87,13 @@ impl Bench {
     }
 
     fn process(&mut self) {
+        let at = self.answer_all();
+        self.buffer.copy_within(at..self.filled, 0);
+        self.filled -= at;
+    }
+
+    /// Answer all complete requests in the buffer; how many bytes they were.
+    fn answer_all(&mut self) -> usize {
         let mut at = 0;
         loop {
             let around = Surroundings {
@@ -94,6 +105,7 @@ impl Bench {
                 writes_refused: None,
                 writes_paused: self.pause_count > 0,
                 permits: if self.pause_count > 0 { Permits::NONE } else { Permits::ALL },
+                shown: false,
                 queue_room_bytes: &self.queue_room_bytes,
                 direct: self.direct.map(|own| Direct { own, ip: IpAddr::from([10, 0, 0, 7]), ports: &PORTS }),
             };
@@ -129,24 +141,46 @@ impl Bench {
             self.window.clear(false, 0);
             match status {
                 Status::WindowFull => {}
-                Status::NeedInput => break,
+                Status::NeedInput => return at,
                 Status::Task { task, quiet, .. } => {
-                    if !quiet {
-                        encode::simple(&mut self.replies, &format!("{task:?}").replace(['\r', '\n'], " "));
+                    let start = self.replies.len();
+                    match *task {
+                        Task::Exec => self.exec(),
+                        _ => encode::simple(&mut self.replies, &format!("{task:?}").replace(['\r', '\n'], " ")),
                     }
-                    if matches!(*task, Task::Exec | Task::Discard) {
+                    if quiet {
+                        self.replies.truncate(start);
+                    }
+                    if matches!(*task, Task::Discard) {
                         self.session.end_transaction(&self.queue_room_bytes);
                     }
                 }
                 Status::End => {
                     self.ended = true;
-                    break;
+                    return at;
                 }
                 Status::Paused | Status::Busy(_) => self.pause_count -= 1,
             }
         }
-        self.buffer.copy_within(at..self.filled, 0);
-        self.filled -= at;
+    }
+
+    /// What the task does: the queue as if it had just been received.
+    fn exec(&mut self) {
+        self.exec_count += 1;
+        let transaction = self.session.end_transaction(&self.queue_room_bytes).expect("MULTI came before EXEC");
+        if transaction.aborted {
+            return encode::error(&mut self.replies, "EXECABORT");
+        }
+        encode::array(&mut self.replies, transaction.command_count as usize);
+        self.session.client.executing = true;
+        let mode = std::mem::replace(&mut self.session.client.reply, ReplyMode::On);
+        let filled = std::mem::replace(&mut self.filled, transaction.queue.len());
+        let buffer = std::mem::replace(&mut self.buffer, transaction.queue);
+        let pause_count = std::mem::take(&mut self.pause_count);
+        assert_eq!(self.answer_all(), self.filled, "every queued request is executed");
+        (self.filled, self.buffer, self.pause_count) = (filled, buffer, pause_count);
+        self.session.client.executing = false;
+        self.session.client.reply = mode;
     }
 
     fn run(mut self, bytes: &[u8]) -> String {
@@ -358,7 +392,7 @@ fn a_transaction_queues_what_will_be_executed() {
     assert!(bench.queue_room_bytes.get() < QUEUES_BYTES_MAX);
     bench.receive(&requests(&["EXEC"]));
     assert_eq!(bench.queue_room_bytes.get(), QUEUES_BYTES_MAX);
-    assert_eq!(bench.replies, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+Exec\r\n");
+    assert_eq!(bench.replies, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:1\r\n*2\r\n$1\r\n1\r\n$-1\r\n:1\r\n");
 }
 
 #[test]
@@ -434,7 +468,12 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
             Just("GET".to_owned()),
         ]
     });
+    let transaction = vec(line.clone(), 0..7).prop_map(|lines| {
+        let lines: Vec<&str> = ["MULTI"].into_iter().chain(lines.iter().map(String::as_str)).chain(["EXEC"]).collect();
+        requests(&lines)
+    });
     let piece = prop_oneof![
+        2 => transaction,
         8 => line.clone().prop_map(|line| requests(&[&line])),
         3 => line.prop_map(|line| format!("{line}\r\n").into_bytes()),
         1 => (1_000usize..9_000).prop_map(|len| request(&[b"MGET", &vec![b'k'; len], b"a"])),

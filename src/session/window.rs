@@ -85,6 +85,17 @@ pub struct Routed<'a> {
     pub op: Op,
 }
 
+/// What a window holds at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    item_count: usize,
+    text_bytes: usize,
+    streak_count: usize,
+    last_streak: Option<Streak>,
+    rejected: bool,
+    room_bytes: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Window {
@@ -167,6 +178,11 @@ impl Window {
             && self.streaks.len() < WINDOW_ITEM_COUNT_MAX
     }
 
+    /// There is room for so many more items, whatever their replies take.
+    pub(super) fn has_item_room(&self, item_count: usize) -> bool {
+        self.len + item_count <= WINDOW_ITEM_COUNT_MAX
+    }
+
     /// So many plain commands can be pushed before [`Window::has_room`] is to be asked again.
     #[inline]
     pub(super) fn plain_room(&self) -> usize {
@@ -187,6 +203,35 @@ impl Window {
     /// The first key and its operation, for the slow log: the span lies in the input.
     pub fn first_key(&self) -> Option<Span> {
         self.items[..self.len].iter().find(|item| item.shard != NOWHERE).map(|item| item.span)
+    }
+
+    /// What has been pushed so far, to come back to.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            item_count: self.len,
+            text_bytes: self.texts.len(),
+            streak_count: self.streaks.len(),
+            last_streak: self.streaks.last().copied(),
+            rejected: self.rejected,
+            room_bytes: self.room_bytes,
+        }
+    }
+
+    /// Forget what has been pushed since.
+    pub(super) fn return_to(&mut self, mark: Mark) {
+        self.len = mark.item_count;
+        self.texts.truncate(mark.text_bytes);
+        self.streaks.truncate(mark.streak_count);
+        if let (Some(streak), Some(last)) = (self.streaks.last_mut(), mark.last_streak) {
+            *streak = last;
+        }
+        self.rejected = mark.rejected;
+        self.room_bytes = mark.room_bytes;
+    }
+
+    /// How many items have been pushed since.
+    pub(super) fn item_count_since(&self, mark: Mark) -> usize {
+        self.len - mark.item_count
     }
 
     /// Queue an operation on a key, whose outcome is a reply.

@@ -74,6 +74,9 @@ impl Shard {
         let deferred_count = self.hold.deferred.borrow().len();
         let left_count = self.handle_deferred(deferred_count);
         self.hold.released.notify_waiters();
+        if left_count == 0 && self.hold.queue.borrow().is_empty() {
+            return;
+        }
         // Those who were just woken go first: else transactions could keep everybody else out.
         let shard = self.clone();
         tokio_uring::spawn(async move {

@@ -132,6 +132,7 @@ pub fn surroundings<'a>(
         writes_paused,
         writes_refused: None,
         permits: if writes_paused { Permits::NONE } else { Permits::ALL },
+        shown: false,
         queue_room_bytes,
         direct: None,
     }
