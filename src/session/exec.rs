@@ -4,7 +4,9 @@
 //! Clients send a transaction at once, mostly of plain commands on counters of one shard. A window's items of one shard are
 //! executed in one go, and recorded in one frame: nobody needs to be kept off. Whatever is not so simple is a task.
 //!
-//! Invariant: the replies are those of the task (tests hold one against the other).
+//! Invariants: the replies are those of the task (tests hold one against the other), but where the disk fails between
+//! parsing and execution: then each change is refused at its place. What stands in front of a transaction in its pipeline
+//! has taken effect before it, and what stands behind it has not, on all shards.
 
 use super::{Parsing, Status, Step};
 use crate::client::ReplyMode;
@@ -38,6 +40,10 @@ impl Parsing<'_> {
         if !(self.window.has_item_room(count + 2) && self.window.has_room(2)) {
             return (!window_was_empty).then_some(Err(Status::WindowFull));
         }
+        let is_alone = self.around.map.shard_count() == 1;
+        if !is_alone && transaction.shards.iter().any(|shard| !self.window.is_of_shard(shard)) {
+            return Some(Err(Status::WindowFull));
+        }
         let before = self.window.mark();
         let transaction = self.session.client.transaction.take().expect("it was looked at");
         self.window.push_text(false, |out| encode::array(out, count));
@@ -54,7 +60,8 @@ impl Parsing<'_> {
         self.session.end_transaction(self.around.queue_room_bytes);
         self.window.count_call(command);
         self.at = end;
-        Some(Ok(()))
+        // Another shard might be sooner with what follows.
+        Some(if is_alone { Ok(()) } else { Err(Status::WindowFull) })
     }
 
     /// Push the requests up to `end`. False when the window has no room for their replies.

@@ -43,6 +43,8 @@ struct Bench {
     ended: bool,
     /// Transactions that the session has left to the task.
     exec_count: usize,
+    /// Windows that held keys.
+    window_count: usize,
 }
 
 impl Bench {
@@ -64,6 +66,7 @@ impl Bench {
             is_full: false,
             ended: false,
             exec_count: 0,
+            window_count: 0,
         }
     }
 
@@ -115,6 +118,7 @@ impl Bench {
             if let Some(own) = self.direct {
                 assert_eq!(self.window.routed(&self.buffer, own).count(), 0, "nothing is for another shard");
             }
+            self.window_count += usize::from(self.window.first_key().is_some());
             for (own, counters) in self.shards.iter_mut().enumerate() {
                 // Both ways are the same to what follows.
                 if self.filled.is_multiple_of(2) {

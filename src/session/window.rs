@@ -178,9 +178,14 @@ impl Window {
             && self.streaks.len() < WINDOW_ITEM_COUNT_MAX
     }
 
-    /// There is room for so many more items, whatever their replies take.
+    /// There is room for so many more items, of as many commands, whatever their replies take.
     pub(super) fn has_item_room(&self, item_count: usize) -> bool {
-        self.len + item_count <= WINDOW_ITEM_COUNT_MAX
+        self.len.max(self.streaks.len()) + item_count <= WINDOW_ITEM_COUNT_MAX
+    }
+
+    /// All keys in it are of one shard.
+    pub(super) fn is_of_shard(&self, shard: usize) -> bool {
+        self.items[..self.len].iter().all(|item| item.shard == NOWHERE || usize::from(item.shard) == shard)
     }
 
     /// So many plain commands can be pushed before [`Window::has_room`] is to be asked again.

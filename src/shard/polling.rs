@@ -20,6 +20,9 @@ use crate::config::BusyPoll;
 /// How long a shard polls when it decides by itself: what the quickest clients take, and a thread to be woken.
 const AUTO_LIMIT_NS: u64 = 50_000;
 
+/// A turn of the ring that takes longer has done something, if only for the server itself, or waited for the disk.
+const IDLE_TURN_NS_MAX: u64 = 10_000;
+
 /// To give way takes longer than this only if something else ran on the core; longer than that if it has work of its own.
 const DISTURBED_NS_MIN: u64 = 10_000;
 const TAKEN_NS_MIN: u64 = 500_000;
@@ -37,8 +40,8 @@ const REST_FACTOR_TAKEN: u64 = 8;
 
 /// See the module.
 pub(super) struct Polling {
-    /// When something was last received, in the shard's nanoseconds.
-    worked_ns: Cell<u64>,
+    /// How often something was received.
+    work_count: Cell<u64>,
     /// Work from then on starts polling again: never while it goes on.
     begins_ns: Cell<u64>,
     work: Notify,
@@ -54,7 +57,7 @@ impl Polling {
             _ => 0,
         };
         Polling {
-            worked_ns: Cell::new(0),
+            work_count: Cell::new(0),
             begins_ns: Cell::new(begins_ns),
             work: Notify::new(),
             habit: RefCell::default(),
@@ -62,8 +65,9 @@ impl Polling {
         }
     }
 
-    pub(super) fn worked_ns(&self) -> u64 {
-        self.worked_ns.get()
+    /// How often there was work.
+    pub(super) fn work_count(&self) -> u64 {
+        self.work_count.get()
     }
 
     pub(super) fn polled_ns(&self) -> u64 {
@@ -75,7 +79,7 @@ impl Shard {
     /// There is work: who has given up polling may begin again.
     #[inline]
     pub fn note_work(&self, now_ns: u64) {
-        self.polling.worked_ns.set(now_ns);
+        self.polling.work_count.update(|count| count + 1);
         if now_ns >= self.polling.begins_ns.get() {
             self.polling.begins_ns.set(u64::MAX);
             self.polling.work.notify_one();
@@ -115,36 +119,43 @@ impl Shard {
         let polling = &self.polling;
         let mut seen_ns = self.clock.now().ns;
         let mut idle_since_ns = seen_ns;
+        let mut is_idle = false;
         loop {
-            let worked_ns = polling.worked_ns.get();
+            let work_count = polling.work_count.get();
             // The ring always has an operation that completes at once. Only one that is torn down refuses it.
             let _ = tokio_uring::no_op().await;
             let now_ns = self.clock.now().ns;
-            if polling.worked_ns.get() != worked_ns {
-                if decides && seen_ns > idle_since_ns {
-                    polling.habit.borrow_mut().note(Trial::Paid);
-                }
-                (seen_ns, idle_since_ns) = (now_ns, now_ns);
+            let turn_ns = now_ns - seen_ns;
+            seen_ns = now_ns;
+            let has_work = polling.work_count.get() != work_count;
+            if has_work && is_idle && decides {
+                polling.habit.borrow_mut().note(Trial::Paid);
+            }
+            if has_work || turn_ns > IDLE_TURN_NS_MAX {
+                (idle_since_ns, is_idle) = (now_ns, false);
                 continue;
             }
-            polling.polled_ns.update(|before| before + (now_ns - seen_ns));
-            seen_ns = now_ns;
             let is_in_vain = now_ns - idle_since_ns > limit_ns;
             if decides {
                 yield_now();
                 seen_ns = self.clock.now().ns;
-                let trial = match seen_ns - now_ns {
-                    TAKEN_NS_MIN.. => Trial::Taken,
-                    DISTURBED_NS_MIN.. => Trial::Disturbed,
-                    _ if is_in_vain => Trial::InVain,
-                    _ => continue,
-                };
+            }
+            let away_ns = seen_ns - now_ns;
+            // The first one has sent what was answered before it.
+            if is_idle && away_ns < DISTURBED_NS_MIN {
+                polling.polled_ns.update(|before| before + turn_ns + away_ns);
+            }
+            is_idle = true;
+            let trial = match away_ns {
+                TAKEN_NS_MIN.. => Trial::Taken,
+                DISTURBED_NS_MIN.. => Trial::Disturbed,
+                _ if is_in_vain => Trial::InVain,
+                _ => continue,
+            };
+            if decides {
                 polling.habit.borrow_mut().note(trial);
-                return seen_ns;
             }
-            if is_in_vain {
-                return now_ns;
-            }
+            return seen_ns;
         }
     }
 }

@@ -98,7 +98,7 @@ fn the_page_says_what_the_shards_have_done_and_promtool_likes_it() {
     for shard in 0..2 {
         let cpu_s = value(&format!("tallyring_shard_cpu_seconds_total{{shard=\"{shard}\"}}"));
         let polled_s = value(&format!("tallyring_shard_polled_seconds_total{{shard=\"{shard}\"}}"));
-        assert!(cpu_s > polled_s && polled_s > 0.0, "{cpu_s} s, {polled_s} s of them polling");
+        assert!(cpu_s > polled_s, "{cpu_s} s, {polled_s} s of them polling");
     }
     let mesh_batches: f64 =
         (0..2).map(|shard| value(&format!("tallyring_mesh_batches_total{{shard=\"{shard}\"}}"))).sum();

@@ -89,6 +89,38 @@ fn many_transactions_and_long_ones_fit_where_they_can() {
 }
 
 #[test]
+fn commands_without_replies_take_room_too() {
+    for last in ["INCR a", "EXPIRE a 60"] {
+        for count in 60..64 {
+            let mut lines = ["CLIENT REPLY SKIP", "PING"].repeat(count);
+            lines.extend(["MULTI", last, "EXEC", "GET a"]);
+            let (replies, _) = run(Bench::new(1), &lines);
+            assert!(replies.starts_with("+OK\r\n+QUEUED\r\n*1\r\n:"), "{replies}");
+            let mut lines = vec!["CLIENT REPLY OFF"];
+            lines.extend(["PING", "ECHO a"].repeat(count));
+            lines.extend(["CLIENT REPLY ON", "MULTI", last, last, "EXEC", "GET a"]);
+            let (replies, _) = run(Bench::new(1), &lines);
+            assert!(replies.starts_with("+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:"), "{replies}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_front_and_behind_is_not_executed_together_with_it_over_shards() {
+    let mut bench = Bench::new(4);
+    let owner = |key: &str| bench.map.shard_of(slot::of(key.as_bytes()));
+    let other =
+        ["b", "c", "d", "e", "f"].into_iter().find(|key| owner(key) != owner("a")).expect("not all are one shard's");
+    let lines =
+        [&format!("SET {other} 1"), "MULTI", "INCR a", "EXEC", &format!("INCR {other}"), "INCR a"].map(str::to_owned);
+    let bytes = requests(&lines.each_ref().map(String::as_str));
+    bench.receive(&bytes);
+    assert_eq!(bench.replies, b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:1\r\n:2\r\n:2\r\n");
+    assert_eq!(bench.exec_count, 0);
+    assert_eq!(bench.window_count, 3);
+}
+
+#[test]
 fn errors_that_are_too_many_for_the_room_are_the_tasks() {
     let mut lines = vec!["SET a 1", "MULTI", "INCR a"];
     lines.extend(["INCRBY a x"; 115]);

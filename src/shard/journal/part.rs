@@ -186,7 +186,7 @@ impl Shard {
         let mut part = Part::default();
         let mut cursor = 0;
         loop {
-            let worked_ns = self.polling.worked_ns();
+            let work_count = self.polling.work_count();
             for _ in 0..SNAPSHOT_SPELL_COUNT {
                 let now_ms = self.clock.now().unix_ms;
                 let put = &mut |key: &[u8], entry| part.put(key, entry);
@@ -206,7 +206,7 @@ impl Shard {
             if self.journal.leftover.borrow().is_some() {
                 return Err(switched_off());
             }
-            if self.polling.worked_ns() != worked_ns {
+            if self.polling.work_count() != work_count {
                 tokio::time::sleep(SNAPSHOT_SLEEP).await;
             }
         }
