@@ -106,15 +106,12 @@ impl Shard {
             if limit_ns < u64::MAX {
                 polling.work.notified().await;
             }
-            let end = self.poll_until_idle(limit_ns, decides).await;
-            polling.begins_ns.set(match decides {
-                true => polling.habit.borrow().begins_ns(end),
-                false => 0,
-            });
+            let begins_ns = self.poll_until_idle(limit_ns, decides).await;
+            polling.begins_ns.set(begins_ns);
         }
     }
 
-    /// Poll until there has been no work for so long, or it is given up. When that was.
+    /// Poll until there has been no work for so long, or it is given up. From when on work starts it again.
     async fn poll_until_idle(&self, limit_ns: u64, decides: bool) -> u64 {
         let polling = &self.polling;
         let mut seen_ns = self.clock.now().ns;
@@ -152,10 +149,10 @@ impl Shard {
                 _ if is_in_vain => Trial::InVain,
                 _ => continue,
             };
-            if decides {
-                polling.habit.borrow_mut().note(trial);
-            }
-            return seen_ns;
+            return match decides.then(|| polling.habit.borrow_mut().note(trial)) {
+                None | Some(0) => 0,
+                Some(rest_ns) => seen_ns + rest_ns,
+            };
         }
     }
 }
@@ -178,42 +175,39 @@ enum Trial {
 struct Habit {
     /// How much more often it may be in vain than not.
     score: u32,
-    /// How long it rests when it is given up next, and how long it rests now.
+    /// How long it rests when it is given up next.
     next_rest_ns: u64,
-    rest_ns: u64,
 }
 
 impl Default for Habit {
     fn default() -> Habit {
-        Habit { score: SCORE_AT_START, next_rest_ns: REST_NS_MIN, rest_ns: 0 }
+        Habit { score: SCORE_AT_START, next_rest_ns: REST_NS_MIN }
     }
 }
 
 impl Habit {
-    fn note(&mut self, trial: Trial) {
+    /// How long polling is given up for; 0 if it is not.
+    fn note(&mut self, trial: Trial) -> u64 {
         let lost = match trial {
             Trial::Paid => 0,
             Trial::InVain => 1,
             Trial::Disturbed => SCORE_OF_DISTURBANCE,
             Trial::Taken => SCORE_MAX,
         };
-        self.rest_ns = 0;
         if lost >= self.score {
-            self.rest_ns = self.next_rest_ns * if trial == Trial::Taken { REST_FACTOR_TAKEN } else { 1 };
+            let rest_ns = self.next_rest_ns * if trial == Trial::Taken { REST_FACTOR_TAKEN } else { 1 };
             self.next_rest_ns = (2 * self.next_rest_ns).min(REST_NS_MAX);
             self.score = SCORE_AT_START;
-        } else if lost > 0 {
+            return rest_ns;
+        }
+        if lost > 0 {
             self.score -= lost;
         } else if self.score < SCORE_MAX {
             self.score += 1;
         } else {
             self.next_rest_ns = REST_NS_MIN;
         }
-    }
-
-    /// From when on work starts polling again, after a time that has ended now.
-    fn begins_ns(&self, now_ns: u64) -> u64 {
-        now_ns + self.rest_ns
+        0
     }
 }
 
@@ -228,8 +222,8 @@ mod tests {
     fn work_that_mostly_comes_keeps_it_going() {
         let mut habit = Habit::default();
         for round in 0..10_000 {
-            habit.note(if round % 3 == 0 { Trial::InVain } else { Trial::Paid });
-            assert_eq!(habit.begins_ns(7), 7, "round {round}");
+            let rest_ns = habit.note(if round % 3 == 0 { Trial::InVain } else { Trial::Paid });
+            assert_eq!(rest_ns, 0, "round {round}");
         }
     }
 
@@ -239,22 +233,21 @@ mod tests {
         let mut rests_ns = Vec::new();
         for _ in 0..12 {
             for _ in 1..SCORE_AT_START {
-                habit.note(Trial::InVain);
-                assert_eq!(habit.begins_ns(0), 0);
+                assert_eq!(habit.note(Trial::InVain), 0);
             }
-            habit.note(Trial::InVain);
-            rests_ns.push(habit.begins_ns(0));
+            rests_ns.push(habit.note(Trial::InVain));
         }
         assert_eq!(rests_ns[..3], [REST_NS_MIN, 2 * REST_NS_MIN, 4 * REST_NS_MIN]);
         assert_eq!(rests_ns[11], REST_NS_MAX);
-        // It has to pay for a while until that is forgotten.
+        // It has to pay for a while until that is forgotten. What takes the core makes it rest for longer.
+        let pay = |habit: &mut Habit, count: u32| (0..count).for_each(|_| assert_eq!(habit.note(Trial::Paid), 0));
         let disturb =
-            |habit: &mut Habit| (0..SCORE_MAX / SCORE_OF_DISTURBANCE).for_each(|_| habit.note(Trial::Disturbed));
-        (0..SCORE_MAX - SCORE_AT_START).for_each(|_| habit.note(Trial::Paid));
-        disturb(&mut habit);
-        assert_eq!(habit.begins_ns(0), REST_NS_MAX);
-        (0..=SCORE_MAX - SCORE_AT_START).for_each(|_| habit.note(Trial::Paid));
-        disturb(&mut habit);
-        assert_eq!(habit.begins_ns(0), REST_NS_MIN);
+            |habit: &mut Habit| (0..SCORE_MAX / SCORE_OF_DISTURBANCE).map(|_| habit.note(Trial::Disturbed)).max();
+        pay(&mut habit, SCORE_MAX - SCORE_AT_START);
+        assert_eq!(disturb(&mut habit), Some(REST_NS_MAX));
+        pay(&mut habit, SCORE_MAX - SCORE_AT_START + 1);
+        assert_eq!(disturb(&mut habit), Some(REST_NS_MIN));
+        pay(&mut habit, SCORE_MAX - SCORE_AT_START + 1);
+        assert_eq!(habit.note(Trial::Taken), REST_FACTOR_TAKEN * REST_NS_MIN);
     }
 }
