@@ -50,7 +50,7 @@ impl ShardSet {
 }
 
 /// A transaction that is being queued (`MULTI`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Transaction {
     /// The queued requests, as RESP arrays of bulk strings, exactly as they will be executed.
     pub queue: Vec<u8>,
@@ -62,8 +62,8 @@ pub struct Transaction {
     pub full: bool,
     /// The shards whose keys are named.
     pub shards: ShardSet,
-    /// Nothing but commands on one key each is queued.
-    pub is_of_keys: bool,
+    /// Something else than commands on one key each is queued.
+    pub has_others: bool,
     /// A command was queued that needs every shard.
     pub all_shards: bool,
     /// A command was queued that writes: a pause of writes holds up `EXEC`.
@@ -72,23 +72,6 @@ pub struct Transaction {
     pub slot: Option<u16>,
     /// Keys of several slots are named: on a shard's own port `EXEC` will refuse.
     pub crosses_slots: bool,
-}
-
-impl Default for Transaction {
-    fn default() -> Transaction {
-        Transaction {
-            queue: Vec::new(),
-            command_count: 0,
-            aborted: false,
-            full: false,
-            shards: ShardSet::default(),
-            is_of_keys: true,
-            all_shards: false,
-            writes: false,
-            slot: None,
-            crosses_slots: false,
-        }
-    }
 }
 
 impl Transaction {

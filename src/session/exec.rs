@@ -23,16 +23,16 @@ impl Parsing<'_> {
         let client = &self.session.client;
         let transaction = client.transaction.as_deref()?;
         let count = transaction.command_count as usize;
-        let is_simple = transaction.is_of_keys
-            && !transaction.aborted
-            && transaction.shards.count() <= 1
-            && !(transaction.crosses_slots && self.around.direct.is_some())
-            && client.watched.is_empty()
-            && client.reply == ReplyMode::On
-            && !self.around.shown
-            && self.around.writes_refused.is_none();
+        let needs_task = transaction.has_others
+            || transaction.aborted
+            || transaction.shards.count() > 1
+            || transaction.crosses_slots && self.around.direct.is_some()
+            || !client.watched.is_empty()
+            || client.reply != ReplyMode::On
+            || self.around.shown
+            || self.around.writes_refused.is_some();
         let from =
-            at.checked_sub(transaction.queue.len()).filter(|_| is_simple && count < WINDOW_ITEM_COUNT_MAX - 2)?;
+            at.checked_sub(transaction.queue.len()).filter(|_| !needs_task && count < WINDOW_ITEM_COUNT_MAX - 2)?;
         if input[from..at] != transaction.queue[..] {
             return None;
         }
@@ -66,7 +66,8 @@ impl Parsing<'_> {
 
     /// Push the requests up to `end`. False when the window has no room for their replies.
     fn push_queued(&mut self, end: usize, input: &[u8]) -> bool {
-        let mut spans = Spans::default();
+        // Most need none.
+        let mut spans = None;
         loop {
             self.plain(input);
             if self.at == end {
@@ -78,7 +79,7 @@ impl Parsing<'_> {
             if !self.window.has_room(2) {
                 return false;
             }
-            let step = self.multibulk(count, consumed, input, &mut spans);
+            let step = self.multibulk(count, consumed, input, spans.get_or_insert_with(Spans::default));
             assert!(step.is_ok() && self.at <= end, "a command on a key becomes an item");
         }
     }

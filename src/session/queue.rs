@@ -52,7 +52,7 @@ impl Parsing<'_> {
             }
             transaction.command_count += 1;
             transaction.writes |= spec.flags.has(flag::WRITE);
-            transaction.is_of_keys &= matches!(spec.run, Run::Key(_));
+            transaction.has_others |= !matches!(spec.run, Run::Key(_));
             match spec.run {
                 Run::Task(_) if spec.keys == Keys::NONE => transaction.all_shards = true,
                 _ => {
@@ -85,7 +85,7 @@ impl Parsing<'_> {
         if let Some(transaction) = self.session.client.transaction.as_mut().filter(|queued| !queued.aborted) {
             transaction.queue.put_slice(head);
             transaction.command_count += 1;
-            transaction.is_of_keys = false;
+            transaction.has_others = true;
             transaction.writes |= spec.flags.has(flag::WRITE);
         }
         self.session.state = State::Queue(Queue { left_count, each, slots, at_key: true });
