@@ -43,7 +43,8 @@ impl Counters {
     /// 0 starts, and so does a cursor before the shard's first slot; one past its last answers 0. `each` gets the live
     /// counters; when it answers false it has no room, and the cursor that comes back stands at the counter that it
     /// refused. A counter that exists from the first call to the last is visited, perhaps twice. Counters of equal
-    /// position (there are two once in 2¹⁵ of a slot's) are visited in one call, so `each` must have room for two.
+    /// position are visited in one call, so `each` must have room for them. A segment knows 16 bits of its counters'
+    /// positions: of a thousand, eight pairs have the same, once in thirty times three have, and nine never by chance.
     pub fn scan(&self, cursor: u64, count: u64, now_ms: i64, each: &mut dyn FnMut(&[u8], Entry) -> bool) -> u64 {
         let mut visit = |key: &[u8], entry: Entry| if each(key, entry) { Visit::Next } else { Visit::Refused };
         self.scan_until(cursor, count, now_ms, &mut visit)
