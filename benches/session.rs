@@ -143,7 +143,7 @@ impl Stream {
 }
 
 /// What instructions are counted of: a name, commands a receive, and the request.
-const COUNTED: [(&str, usize, Request); 8] = [
+const COUNTED: [(&str, usize, Request); 9] = [
     ("incr-1", 1, increment),
     ("incr-16", 16, increment),
     ("incr-64", 64, increment),
@@ -152,10 +152,14 @@ const COUNTED: [(&str, usize, Request); 8] = [
     ("expire-16", 16, expire),
     ("mget100-1", 1, mget),
     ("exec-16", 16, transaction),
+    ("limit-16", 16, limit),
 ];
 
 /// Keys of these.
 const COUNTED_KEY_COUNT: usize = 100_000;
+
+/// Keys of [`limit`]: each comes so often that its first expiry does not count.
+const LIMIT_KEY_COUNT: usize = 500;
 
 /// What is measured.
 #[inline(never)]
@@ -195,6 +199,12 @@ fn set(random: &mut Random, key_count: usize) -> Vec<u8> {
 
 fn expire(random: &mut Random, key_count: usize) -> Vec<u8> {
     request(&[b"EXPIRE", key(random.below(key_count)).as_bytes(), b"3600"])
+}
+
+/// What limits rates send, on counters that are there and expire but for the first time.
+fn limit(random: &mut Random, _: usize) -> Vec<u8> {
+    let key = key(random.below(LIMIT_KEY_COUNT));
+    [request(&[b"INCR", key.as_bytes()]), request(&[b"EXPIRE", key.as_bytes(), b"3600"])].concat()
 }
 
 fn transaction(random: &mut Random, key_count: usize) -> Vec<u8> {

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 
 pub use docs::reference_markdown;
 pub use introspection::encode_described;
-pub use plain::{Plain, PlainSpec, plain};
+pub use plain::{PLAIN_ARGUMENT_COUNT_MAX, Plain, PlainSpec, plain};
 pub use spec::{InTransaction, Keys, Spec, flag};
 pub use table::{COMMAND_COUNT, SPEC_COUNT, by_index, commands, index_of, lookup, lookup_full, subcommand};
 pub use task::{Bytes, ClientFilter, ClusterView, Described, Extent, Task};
@@ -168,11 +168,14 @@ impl Each {
     }
 }
 
+/// The operation that a request on one key asks for.
+pub type KeyParse = fn(&Call<'_>) -> Result<Op, Mistake>;
+
 /// What a command does with a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Run {
     /// One operation on the key at the spec's first key position.
-    Key(fn(&Call<'_>) -> Result<Op, Mistake>),
+    Key(KeyParse),
     /// Operations on all its keys, as they arrive.
     Each(Each),
     /// The session answers by itself: appends exactly one reply, at most

@@ -10,11 +10,16 @@ impl Counters {
     /// Carry out one operation.
     #[inline]
     pub fn apply(&mut self, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+        self.apply_hinted(Hint::NONE, key, op, now_ms)
+    }
+
+    #[inline]
+    fn apply_hinted(&mut self, hint: Hint, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
         match op {
-            Op::Add(amount) => self.add(key, amount, now_ms),
-            Op::Get => self.get(key, now_ms),
-            Op::Set { value, deadline, cond, reply } => self.set(key, value, deadline, cond, reply, now_ms),
-            _ => self.apply_rarer(key, op, now_ms),
+            Op::Add(amount) => self.add(hint, key, amount, now_ms),
+            Op::Get => self.get(hint, key, now_ms),
+            Op::Set { .. } => self.set(hint, key, op, now_ms),
+            _ => self.apply_rarer(hint, key, op, now_ms),
         }
     }
 
@@ -53,18 +58,19 @@ impl Counters {
                 _ => {}
             }
         }
-        self.apply_apart(key, op, now_ms)
+        self.apply_apart(hint, epoch, key, op, now_ms)
     }
 
     /// Apart, so that what is only needed here is not put together before.
     #[inline(never)]
-    fn apply_apart(&mut self, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
-        self.apply(key, *op, now_ms)
+    fn apply_apart(&mut self, hint: Hint, epoch: u64, key: Key<'_>, op: &Op, now_ms: i64) -> Outcome {
+        let hint = if epoch == self.epoch { hint } else { Hint::NONE };
+        self.apply_hinted(hint, key, *op, now_ms)
     }
 
     #[inline]
-    fn add(&mut self, key: Key<'_>, amount: i64, now_ms: i64) -> Outcome {
-        let Some(found) = self.find_live(key, now_ms) else {
+    fn add(&mut self, hint: Hint, key: Key<'_>, amount: i64, now_ms: i64) -> Outcome {
+        let Some((found, entry)) = self.find_live(key, hint, now_ms) else {
             return outcome(self.create(key, Entry { value: amount, expires_at_ms: None }), Outcome::Int(amount));
         };
         self.settle(found.cell);
@@ -75,7 +81,6 @@ impl Counters {
             }
             Added::Overflow => return Outcome::Fault(Fault::Overflow),
             Added::Outgrown => {
-                let entry = self.entry_of(found);
                 let value = entry.value + amount;
                 if let Err(fault) = self.reshape(key, found, Entry { value, ..entry }) {
                     return Outcome::Fault(fault);
@@ -88,27 +93,20 @@ impl Counters {
     }
 
     #[inline]
-    fn get(&mut self, key: Key<'_>, now_ms: i64) -> Outcome {
-        match self.find_to_read(key, now_ms) {
-            Some(found) => Outcome::Value(self.entry_of(found).value),
+    fn get(&mut self, hint: Hint, key: Key<'_>, now_ms: i64) -> Outcome {
+        match self.find_to_read(key, hint, now_ms) {
+            Some((_, entry)) => Outcome::Value(entry.value),
             None => Outcome::Nil,
         }
     }
 
-    fn set(
-        &mut self,
-        key: Key<'_>,
-        value: i64,
-        deadline: Deadline,
-        cond: Cond,
-        reply: SetReply,
-        now_ms: i64,
-    ) -> Outcome {
+    fn set(&mut self, hint: Hint, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+        let Op::Set { value, deadline, cond, reply } = op else { unreachable!("it is called for nothing else") };
         let found = match reply {
-            SetReply::Old => self.find_to_read(key, now_ms),
-            SetReply::Ok | SetReply::Written => self.find_live(key, now_ms),
+            SetReply::Old => self.find_to_read(key, hint, now_ms),
+            SetReply::Ok | SetReply::Written => self.find_live(key, hint, now_ms),
         };
-        let old = found.map(|found| self.entry_of(found));
+        let old = found.map(|(_, entry)| entry);
         let written = match cond {
             Cond::Always => true,
             Cond::Absent => old.is_none(),
@@ -120,7 +118,7 @@ impl Counters {
                 Deadline::Keep => old.and_then(|old| old.expires_at_ms),
                 Deadline::At(at_ms) => Some(at_ms),
             };
-            if let Err(fault) = self.write(key, found, Entry { value, expires_at_ms }, now_ms) {
+            if let Err(fault) = self.write(key, found.map(|(found, _)| found), Entry { value, expires_at_ms }, now_ms) {
                 return Outcome::Fault(fault);
             }
         }
@@ -138,7 +136,7 @@ impl Counters {
         match found {
             Some(found) if gone => {
                 self.stats.expired += 1;
-                self.delete(found);
+                self.delete(key, found);
             }
             Some(found) => self.update(key, found, entry)?,
             None if gone => {
@@ -151,63 +149,60 @@ impl Counters {
     }
 
     #[inline(never)]
-    fn apply_rarer(&mut self, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
+    fn apply_rarer(&mut self, hint: Hint, key: Key<'_>, op: Op, now_ms: i64) -> Outcome {
         match op {
             Op::Add(_) | Op::Get | Op::Set { .. } => unreachable!("applied by their own functions"),
             Op::GetDel => {
-                let Some(found) = self.find_to_read(key, now_ms) else { return Outcome::Nil };
-                let value = self.entry_of(found).value;
-                self.delete(found);
-                Outcome::Value(value)
+                let Some((found, entry)) = self.find_to_read(key, hint, now_ms) else { return Outcome::Nil };
+                self.delete(key, found);
+                Outcome::Value(entry.value)
             }
             Op::GetEx(deadline) => {
-                let Some(found) = self.find_to_read(key, now_ms) else { return Outcome::Nil };
-                let value = self.entry_of(found).value;
+                let Some((found, entry)) = self.find_to_read(key, hint, now_ms) else { return Outcome::Nil };
                 let done = match deadline {
                     Deadline::Keep => Ok(()),
-                    Deadline::Clear => self.persist(key, found).map(|_| ()),
-                    Deadline::At(at_ms) => self.expire_at(key, found, at_ms, now_ms),
+                    Deadline::Clear => self.persist(key, found, entry).map(|_| ()),
+                    Deadline::At(at_ms) => self.expire_at(key, found, entry, at_ms, now_ms),
                 };
-                outcome(done, Outcome::Value(value))
+                outcome(done, Outcome::Value(entry.value))
             }
             Op::StrLen => {
-                let found = self.find_to_read(key, now_ms);
-                Outcome::Int(found.map_or(0, |found| decimal_len(self.entry_of(found).value)))
+                let found = self.find_to_read(key, hint, now_ms);
+                Outcome::Int(found.map_or(0, |(_, entry)| decimal_len(entry.value)))
             }
-            Op::Exists => Outcome::Int(i64::from(self.find_to_read(key, now_ms).is_some())),
+            Op::Exists => Outcome::Int(i64::from(self.find_to_read(key, hint, now_ms).is_some())),
             Op::Delete => {
-                let Some(found) = self.find_live(key, now_ms) else { return Outcome::Int(0) };
-                self.delete(found);
+                let Some((found, _)) = self.find_live(key, hint, now_ms) else { return Outcome::Int(0) };
+                self.delete(key, found);
                 Outcome::Int(1)
             }
             Op::Type => {
-                let exists = self.find_to_read(key, now_ms).is_some();
+                let exists = self.find_to_read(key, hint, now_ms).is_some();
                 Outcome::Word(if exists { Word::String } else { Word::None })
             }
             Op::Expire { at_ms, cond } => {
-                let Some(found) = self.find_live(key, now_ms) else { return Outcome::Int(0) };
-                if !allows(cond, self.entry_of(found).expires_at_ms, at_ms) {
+                let Some((found, entry)) = self.find_live(key, hint, now_ms) else { return Outcome::Int(0) };
+                if !allows(cond, entry.expires_at_ms, at_ms) {
                     return Outcome::Int(0);
                 }
-                outcome(self.expire_at(key, found, at_ms, now_ms), Outcome::Int(1))
+                outcome(self.expire_at(key, found, entry, at_ms, now_ms), Outcome::Int(1))
             }
             Op::Persist => {
-                let Some(found) = self.find_live(key, now_ms) else { return Outcome::Int(0) };
-                match self.persist(key, found) {
+                let Some((found, entry)) = self.find_live(key, hint, now_ms) else { return Outcome::Int(0) };
+                match self.persist(key, found, entry) {
                     Ok(had_expiry) => Outcome::Int(i64::from(had_expiry)),
                     Err(fault) => Outcome::Fault(fault),
                 }
             }
             Op::Time(unit) => {
-                let Some(found) = self.find_to_read(key, now_ms) else { return Outcome::Int(-2) };
-                let expires_at_ms = self.entry_of(found).expires_at_ms;
-                Outcome::Int(expires_at_ms.map_or(-1, |at_ms| in_unit(at_ms, unit, now_ms)))
+                let Some((_, entry)) = self.find_to_read(key, hint, now_ms) else { return Outcome::Int(-2) };
+                Outcome::Int(entry.expires_at_ms.map_or(-1, |at_ms| in_unit(at_ms, unit, now_ms)))
             }
-            Op::Encoding => self.if_read(key, now_ms, Outcome::Word(Word::Int)),
-            Op::RefCount => self.if_read(key, now_ms, Outcome::Int(1)),
-            Op::Refuse(fault) => self.if_read(key, now_ms, Outcome::Fault(fault)),
-            Op::Usage => match self.find_live(key, now_ms) {
-                Some(found) => Outcome::Int((self.cells.get(found.cell).len() + CHUNK_SHARE_BYTES) as i64),
+            Op::Encoding => self.if_read(key, hint, now_ms, Outcome::Word(Word::Int)),
+            Op::RefCount => self.if_read(key, hint, now_ms, Outcome::Int(1)),
+            Op::Refuse(fault) => self.if_read(key, hint, now_ms, Outcome::Fault(fault)),
+            Op::Usage => match self.find_live(key, hint, now_ms) {
+                Some((found, _)) => Outcome::Int((self.cells.get(found.cell).len() + CHUNK_SHARE_BYTES) as i64),
                 None => Outcome::Nil,
             },
         }
@@ -215,8 +210,8 @@ impl Counters {
 
     /// Look a counter up for reading, and count whether it was there.
     #[inline]
-    fn find_to_read(&mut self, key: Key<'_>, now_ms: i64) -> Option<Found> {
-        let found = self.find_live(key, now_ms);
+    fn find_to_read(&mut self, key: Key<'_>, hint: Hint, now_ms: i64) -> Option<(Found, Entry)> {
+        let found = self.find_live(key, hint, now_ms);
         match found {
             Some(_) => self.stats.hits += 1,
             None => self.stats.misses += 1,
@@ -224,23 +219,21 @@ impl Counters {
         found
     }
 
-    fn if_read(&mut self, key: Key<'_>, now_ms: i64, there: Outcome) -> Outcome {
-        if self.find_to_read(key, now_ms).is_some() { there } else { Outcome::Nil }
+    fn if_read(&mut self, key: Key<'_>, hint: Hint, now_ms: i64, there: Outcome) -> Outcome {
+        if self.find_to_read(key, hint, now_ms).is_some() { there } else { Outcome::Nil }
     }
 
     /// Set the expiry; one that is not ahead deletes.
-    fn expire_at(&mut self, key: Key<'_>, found: Found, at_ms: i64, now_ms: i64) -> Result<(), Fault> {
+    fn expire_at(&mut self, key: Key<'_>, found: Found, entry: Entry, at_ms: i64, now_ms: i64) -> Result<(), Fault> {
         if at_ms <= now_ms {
-            self.delete(found);
+            self.delete(key, found);
             return Ok(());
         }
-        let value = self.entry_of(found).value;
-        self.update(key, found, Entry { value, expires_at_ms: Some(at_ms) })
+        self.update(key, found, Entry { expires_at_ms: Some(at_ms), ..entry })
     }
 
     /// Remove the expiry; answers whether there was one.
-    fn persist(&mut self, key: Key<'_>, found: Found) -> Result<bool, Fault> {
-        let entry = self.entry_of(found);
+    fn persist(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<bool, Fault> {
         if entry.expires_at_ms.is_none() {
             return Ok(false);
         }

@@ -190,6 +190,14 @@ pub fn entry(cell: &[u8]) -> Entry {
     Entry { value: value_at(cell, start + len), expires_at_ms: expires_at_ms(cell) }
 }
 
+/// The same if the cell's key is `bytes`.
+#[inline]
+pub fn entry_of(cell: &[u8], bytes: &[u8]) -> Option<Entry> {
+    let (start, len) = key_range(cell);
+    let is_its_key = len == bytes.len() && same(&cell[start..][..len], bytes);
+    is_its_key.then(|| Entry { value: value_at(cell, start + len), expires_at_ms: expires_at_ms(cell) })
+}
+
 /// Whether there is no expiry.
 #[inline]
 pub fn is_lasting(cell: &[u8]) -> bool {
@@ -225,12 +233,19 @@ pub fn set_value(cell: &mut [u8], value: i64) -> bool {
 /// Write value and expiry in place; false, and nothing is changed, when the cell's shape does not allow it.
 #[inline]
 pub fn set_entry(cell: &mut [u8], entry: Entry) -> bool {
-    if (cell[0] & EXPIRY_FLAG != 0) != entry.expires_at_ms.is_some() || !set_value(cell, entry.value) {
+    if is_lasting(cell) == entry.expires_at_ms.is_some() || !set_value(cell, entry.value) {
         return false;
     }
-    if let Some(at_ms) = entry.expires_at_ms {
-        *cell.last_chunk_mut::<EXPIRY_BYTES>().expect("a cell with an expiry holds one") = at_ms.to_le_bytes();
+    entry.expires_at_ms.is_none_or(|at_ms| set_expiry(cell, at_ms))
+}
+
+/// Write another expiry in place; false, and nothing is changed, when the cell has none.
+#[inline]
+pub fn set_expiry(cell: &mut [u8], at_ms: i64) -> bool {
+    if is_lasting(cell) {
+        return false;
     }
+    *cell.last_chunk_mut::<EXPIRY_BYTES>().expect("a cell with an expiry holds one") = at_ms.to_le_bytes();
     true
 }
 
@@ -281,6 +296,10 @@ mod tests {
                     assert!(cell.len() <= CELL_BYTES_MAX);
                     assert_eq!((key(&cell), entry(&cell)), (&name[..], written));
                     assert!(has_key(&cell, &name) && !has_key(&cell, b"another"));
+                    assert_eq!((entry_of(&cell, &name), entry_of(&cell, b"another")), (Some(written), None));
+                    let later = Entry { expires_at_ms: expires_at_ms.map(|_| 4711), ..written };
+                    assert_eq!(set_expiry(&mut cell, 4711), expires_at_ms.is_some());
+                    assert_eq!((key(&cell), entry(&cell)), (&name[..], later));
                 }
             }
         }

@@ -234,7 +234,14 @@ impl Cells {
 
     /// To be called when an expiry was written: its block will be looked at in time.
     pub fn note_expiry(&mut self, cell: CellRef) {
-        let Some(at_ms) = cell::expires_at_ms(self.get(cell)) else { return };
+        if let Some(at_ms) = cell::expires_at_ms(self.get(cell)) {
+            self.note_expiry_at(cell, at_ms);
+        }
+    }
+
+    /// The same where it is known.
+    #[inline]
+    pub fn note_expiry_at(&mut self, cell: CellRef, at_ms: i64) {
         let Block { class, ordinal, .. } = *self.block(cell);
         let earliest_ms = &mut self.classes[usize::from(class)].earliest_ms[ordinal as usize];
         *earliest_ms = at_ms.min(*earliest_ms);

@@ -110,8 +110,9 @@ const CHUNK_SHARE_BYTES: usize = 7;
 /// Where a counter is.
 #[derive(Clone, Copy)]
 struct Found {
-    place: Place,
     cell: CellRef,
+    /// Where the index names it; `None` while only a hint has told.
+    place: Option<Place>,
 }
 
 impl fmt::Debug for Counters {
@@ -242,15 +243,13 @@ impl Counters {
 
     /// A counter's state.
     pub fn entry(&mut self, key: Key<'_>, now_ms: i64) -> Option<Entry> {
-        let found = self.find_live(key, now_ms)?;
-        Some(self.entry_of(found))
+        Some(self.find_live(key, Hint::NONE, now_ms)?.1)
     }
 
     /// Remove a counter and answer its state.
     pub fn take(&mut self, key: Key<'_>, now_ms: i64) -> Option<Entry> {
-        let found = self.find_live(key, now_ms)?;
-        let entry = self.entry_of(found);
-        self.delete(found);
+        let (found, entry) = self.find_live(key, Hint::NONE, now_ms)?;
+        self.delete(key, found);
         Some(entry)
     }
 
@@ -293,9 +292,8 @@ impl Counters {
                 Step::End => swept.is_round_over = true,
                 Step::Expired(cell) => {
                     self.watched.touch(cell::key(self.cells.get(cell)));
-                    let found = Found { place: self.place_of(cell, cell), cell };
-                    self.note_expired(found);
-                    self.remove(found);
+                    self.note_expired(cell);
+                    self.remove(cell, self.place_of(cell, cell));
                     swept.removed_count += 1;
                 }
             }
@@ -306,13 +304,13 @@ impl Counters {
 
     /// Register a watcher of a key (`WATCH`); answers the key's version, which every change makes another.
     pub fn watch(&mut self, key: Key<'_>, now_ms: i64) -> u64 {
-        self.find_live(key, now_ms);
+        self.find_live(key, Hint::NONE, now_ms);
         self.watched.add(key.bytes)
     }
 
     /// The version of a watched key (`EXEC`). That it has expired since is a change.
     pub fn watched_version(&mut self, key: Key<'_>, now_ms: i64) -> u64 {
-        self.find_live(key, now_ms);
+        self.find_live(key, Hint::NONE, now_ms);
         self.watched.version(key.bytes)
     }
 
@@ -326,30 +324,33 @@ impl Counters {
         debug_assert_eq!(key.hash, self.seed.hash(key.bytes), "keys are hashed with the process's seed");
         let is = |cell| cell::has_key(self.cells.get(cell), key.bytes);
         let (place, cell) = self.index.find(key.slot, key.hash, is)?;
-        Some(Found { place, cell })
+        Some(Found { cell, place: Some(place) })
     }
 
-    /// A counter that has not expired; one that has is removed.
+    /// A counter that has not expired, and its state; one that has is removed. The hint is of this epoch, or none.
     #[inline]
-    fn find_live(&mut self, key: Key<'_>, now_ms: i64) -> Option<Found> {
-        let found = self.find(key)?;
-        if cell::expires_at_ms(self.cells.get(found.cell)).is_some_and(|at_ms| now_ms > at_ms) {
+    fn find_live(&mut self, key: Key<'_>, hint: Hint, now_ms: i64) -> Option<(Found, Entry)> {
+        let hinted = (hint != Hint::NONE).then(|| cell::entry_of(self.cells.get(hint.0), key.bytes)).flatten();
+        let (found, entry) = match hinted {
+            Some(entry) => (Found { cell: hint.0, place: None }, entry),
+            None => {
+                let found = self.find(key)?;
+                (found, cell::entry(self.cells.get(found.cell)))
+            }
+        };
+        if entry.expires_at_ms.is_some_and(|at_ms| now_ms > at_ms) {
             self.expire(key, found);
             return None;
         }
-        Some(found)
+        Some((found, entry))
     }
 
     #[cold]
     fn expire(&mut self, key: Key<'_>, found: Found) {
         self.stats.expired += 1;
         self.watched.touch(key.bytes);
-        self.note_expired(found);
-        self.remove(found);
-    }
-
-    fn entry_of(&self, found: Found) -> Entry {
-        cell::entry(self.cells.get(found.cell))
+        self.note_expired(found.cell);
+        self.remove(found.cell, self.place(key, found));
     }
 
     /// Make a counter that does not exist, if there is room.
@@ -381,8 +382,8 @@ impl Counters {
     fn update(&mut self, key: Key<'_>, found: Found, entry: Entry) -> Result<(), Fault> {
         self.settle(found.cell);
         if cell::set_entry(self.cells.get_mut(found.cell), entry) {
-            if entry.expires_at_ms.is_some() {
-                self.cells.note_expiry(found.cell);
+            if let Some(at_ms) = entry.expires_at_ms {
+                self.cells.note_expiry_at(found.cell, at_ms);
             }
             self.note_change(found.cell);
         } else {
@@ -408,8 +409,9 @@ impl Counters {
                 return Err(Fault::OutOfMemory);
             }
         }
+        let place = self.place(key, found);
         let cell = self.cells.push(shape, key.bytes, entry).ok_or(Fault::OutOfMemory)?;
-        self.index.set(found.place, cell);
+        self.index.set(place, cell);
         self.epoch += 1;
         self.note_leaving(found.cell);
         self.note_change(cell);
@@ -420,17 +422,23 @@ impl Counters {
     }
 
     /// Remove a counter for good; watchers and the journal see it.
-    fn delete(&mut self, found: Found) {
-        self.watched.touch(cell::key(self.cells.get(found.cell)));
-        self.note_delete(found);
-        self.remove(found);
+    fn delete(&mut self, key: Key<'_>, found: Found) {
+        self.watched.touch(key.bytes);
+        self.note_delete(found.cell);
+        self.remove(found.cell, self.place(key, found));
     }
 
-    fn remove(&mut self, found: Found) {
+    fn remove(&mut self, cell: CellRef, place: Place) {
         self.epoch += 1;
-        let moved = self.cells.remove(found.cell);
+        let moved = self.cells.remove(cell);
         self.follow(moved);
-        self.index.remove(found.place);
+        self.index.remove(place);
+    }
+
+    /// Where the index names the counter of a key.
+    #[inline]
+    fn place(&self, key: Key<'_>, found: Found) -> Place {
+        found.place.unwrap_or_else(|| self.place_in(key, found.cell))
     }
 
     /// Point the index at a cell that has moved.
@@ -443,7 +451,10 @@ impl Counters {
 
     /// Where the index names `named`, a cell whose bytes lie at `at`.
     fn place_of(&self, named: CellRef, at: CellRef) -> Place {
-        let key = self.seed.key(cell::key(self.cells.get(at)));
+        self.place_in(self.seed.key(cell::key(self.cells.get(at))), named)
+    }
+
+    fn place_in(&self, key: Key<'_>, named: CellRef) -> Place {
         let found = self.index.find(key.slot, key.hash, |cell| cell == named);
         found.expect("every cell has an entry in the index").0
     }

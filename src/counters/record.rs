@@ -4,9 +4,9 @@
 //! frame is a state that there was all the same: one that changes before its record is made has that made first, with
 //! what it was.
 
+use super::Counters;
 use super::cell;
 use super::cells::CellRef;
-use super::{Counters, Found};
 use crate::journal::changes::{Recorder, Taken};
 
 /// Counters whose records are made together.
@@ -109,21 +109,21 @@ impl Counters {
     }
 
     /// A counter is about to be deleted.
-    pub(super) fn note_delete(&mut self, found: Found) {
-        self.note_leaving(found.cell);
+    pub(super) fn note_delete(&mut self, cell: CellRef) {
+        self.note_leaving(cell);
         if let Some(recorder) = &mut self.recorder {
             recorder.count_change();
-            recorder.delete(cell::key(self.cells.get(found.cell)));
+            recorder.delete(cell::key(self.cells.get(cell)));
         }
     }
 
     /// A counter has expired and is about to go. Whoever replays the journal sees that too, if the journal has the expiry.
-    pub(super) fn note_expired(&mut self, found: Found) {
-        self.settle(found.cell);
-        if self.unmark(found.cell)
+    pub(super) fn note_expired(&mut self, cell: CellRef) {
+        self.settle(cell);
+        if self.unmark(cell)
             && let Some(recorder) = &mut self.recorder
         {
-            recorder.delete(cell::key(self.cells.get(found.cell)));
+            recorder.delete(cell::key(self.cells.get(cell)));
         }
     }
 

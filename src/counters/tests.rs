@@ -63,9 +63,19 @@ fn scan_all(counters: &Counters, count: u64, now_ms: i64) -> Vec<Vec<u8>> {
     }
 }
 
+/// What an operation is told of where its counter is.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Nothing,
+    /// What has just been looked up.
+    Its,
+    /// What was looked up last, of whichever counter and before whatever.
+    Last,
+}
+
 #[derive(Clone, Debug)]
 enum Act {
-    Apply(usize, Op),
+    Apply(usize, Op, Told),
     Take(usize),
     Put(usize, Entry),
     Watch(usize),
@@ -139,8 +149,9 @@ fn any_op() -> impl Strategy<Value = Op> {
 fn any_act(key_count: usize) -> impl Strategy<Value = Act> {
     let entry = (any_value(), prop::option::of(any_time()));
     let entry = entry.prop_map(|(value, expires_at_ms)| Entry { value, expires_at_ms });
+    let told = prop::sample::select(vec![Told::Nothing, Told::Its, Told::Last]);
     prop_oneof![
-        60 => (0..key_count, any_op()).prop_map(|(number, op)| Act::Apply(number, op)),
+        60 => (0..key_count, any_op(), told).prop_map(|(number, op, told)| Act::Apply(number, op, told)),
         2 => (0..key_count).prop_map(Act::Take),
         2 => (0..key_count, entry).prop_map(|(number, entry)| Act::Put(number, entry)),
         4 => (0..key_count).prop_map(Act::Watch),
@@ -159,11 +170,20 @@ proptest! {
         let names: Vec<Vec<u8>> = lens.iter().enumerate().map(|(i, &len)| vec![b'a' + i as u8; len]).collect();
         let (mut counters, mut twin, mut now_ms) = (Counters::new(ALL_SLOTS), Twin::default(), START_MS);
         let mut watched: HashMap<usize, (u64, u64)> = HashMap::new();
+        let mut looked_up = (Hint::NONE, 0);
         for act in acts {
             match act {
-                Act::Apply(number, op) => {
+                Act::Apply(number, op, told) => {
                     let name = &names[number];
-                    prop_assert_eq!(counters.apply(key(name), op, now_ms), twin.apply(name, op, now_ms), "{:?}", op);
+                    let key = key(name);
+                    if matches!(told, Told::Its) {
+                        looked_up = (counters.look_up(key.slot, key.hash), counters.epoch());
+                    }
+                    let outcome = match (told, looked_up) {
+                        (Told::Nothing, _) => counters.apply(key, op, now_ms),
+                        (_, (hint, epoch)) => counters.apply_at(hint, epoch, key, &op, now_ms),
+                    };
+                    prop_assert_eq!(outcome, twin.apply(name, op, now_ms), "{:?}", op);
                 }
                 Act::Take(number) => {
                     twin.touch(&names[number], now_ms);
@@ -205,7 +225,7 @@ proptest! {
             prop_assert_eq!(counters.stats(), &twin.stats);
         }
         for (name, entry) in &twin.map {
-            let found = counters.find(key(name)).map(|found| counters.entry_of(found));
+            let found = counters.find(key(name)).map(|found| cell::entry(counters.cells.get(found.cell)));
             prop_assert_eq!(found, Some(*entry));
         }
         check(&mut counters);

@@ -1,13 +1,14 @@
-//! Plain commands on one key, as every client library spells them, in one pass: `INCR key`, `SET key value` and the like.
+//! Plain commands on one key, as every client library spells them, in one pass: `INCR key`, `SET key value` and the like,
+//! and all others whose key is their first argument.
 //!
-//! Such a request is compared as words, not argument by argument, and becomes an item of the window at once. Whatever
-//! looks another way, is refused or has not wholly arrived is left where it is, for `request` to find out.
+//! How such a request begins is compared as words, not argument by argument, and it becomes an item of the window at once.
+//! Whatever looks another way, is refused or has not wholly arrived is left where it is, for `request` to find out.
 //!
 //! Invariant: the replies are those that `request` alone would give, only sooner (tests hold one against the other).
 
 use super::Parsing;
 use crate::client::ReplyMode;
-use crate::command::{Plain, PlainSpec, Span, plain};
+use crate::command::{Call, KeyParse, PLAIN_ARGUMENT_COUNT_MAX, Plain, PlainSpec, Span, plain};
 use crate::counters::Op;
 use crate::limits::{OUTCOME_BYTES_MAX, SHORT_OUTCOME_BYTES_MAX, SHORT_REPLY_BYTES_MAX};
 use crate::resp::integer;
@@ -29,31 +30,43 @@ pub(super) struct Head {
     /// Where the key begins.
     bytes: u8,
     key_len: u8,
+    name_len: u8,
+    /// Arguments, the name included.
+    argument_count: u8,
 }
 
 const HEAD_WORDS: usize = 3;
 
-/// From `*2␍␊$3␍␊GET␍␊$1␍␊` to `*3␍␊$6␍␊INCRBY␍␊$10␍␊`: the last word is never wholly the head's.
-const HEAD_BYTES: std::ops::RangeInclusive<usize> = 17..=21;
+/// From `*2␍␊$3␍␊GET␍␊$1␍␊` to `*3␍␊$8␍␊EXPIREAT␍␊$10␍␊`: the last word is never wholly the head's.
+const HEAD_BYTES: std::ops::RangeInclusive<usize> = 17..=23;
 
 /// The heads that were seen last.
 #[derive(Debug)]
 pub(super) struct Heads([Head; HEAD_COUNT]);
 
-const HEAD_COUNT: usize = 8;
+const HEAD_COUNT: usize = 16;
 
 impl Default for Heads {
     fn default() -> Heads {
         // Nothing begins so: the last word is not among what the mask leaves.
-        let none = Head { words: [1; HEAD_WORDS], mask: 0, plain: Plain::Get, command: 0, bytes: 0, key_len: 0 };
+        let none = Head {
+            words: [1; HEAD_WORDS],
+            mask: 0,
+            plain: Plain::Get,
+            command: 0,
+            bytes: 0,
+            key_len: 0,
+            name_len: 0,
+            argument_count: 0,
+        };
         Heads([none; HEAD_COUNT])
     }
 }
 
 impl Heads {
-    /// The head that the input begins with. `None` says nothing.
+    /// Where the head is that the input begins with. `None` says nothing.
     #[inline(always)]
-    fn of(&mut self, input: &[u8]) -> Option<Head> {
+    fn place_of(&mut self, input: &[u8]) -> Option<usize> {
         let words = match input.first_chunk() {
             Some(bytes) => words(bytes),
             None => padded(input),
@@ -66,7 +79,7 @@ impl Heads {
         if differs != 0 {
             *known = head(words)?;
         }
-        Some(*known)
+        Some(place)
     }
 }
 
@@ -93,8 +106,9 @@ impl Parsing<'_> {
         }
         for _ in 0..self.window.plain_room() {
             let rest = &input[self.at..];
-            let Some(head) = self.window.heads.of(rest) else { return };
-            let (start, key_len) = (usize::from(head.bytes), usize::from(head.key_len));
+            let Some(place) = self.window.heads.place_of(rest) else { return };
+            let Head { plain, command, bytes: start, key_len, .. } = self.window.heads.0[place];
+            let (start, key_len) = (usize::from(start), usize::from(key_len));
             let mut bytes = start + key_len + CRLF_BYTES;
             let Some(request) = rest.get(..bytes) else { return };
             let key = self.around.seed.key(&request[start..][..key_len]);
@@ -105,20 +119,46 @@ impl Parsing<'_> {
             let shard = self.around.map.shard_of(key.slot);
             let span = Span { start: (self.at + start) as u32, len: key_len as u32 };
             // Each with an operation of its own kind, so that none is put together elsewhere and copied.
-            match head.plain {
-                Plain::Add(amount) => self.window.push_plain_op(head.command, key, span, shard, Op::Add(amount)),
-                Plain::Get => self.window.push_plain_op(head.command, key, span, shard, Op::Get),
+            match plain {
+                Plain::Add(amount) => self.window.push_plain_op(command, key, span, shard, Op::Add(amount)),
+                Plain::Get => self.window.push_plain_op(command, key, span, shard, Op::Get),
+                Plain::Delete => self.window.push_plain_op(command, key, span, shard, Op::Delete),
+                Plain::Exists => self.window.push_plain_op(command, key, span, shard, Op::Exists),
                 Plain::AddValue | Plain::SubtractValue | Plain::SetValue => {
                     let rest = &rest[bytes..];
                     let Bulk::Whole { start, len, consumed } = bulk(rest) else { return };
-                    let op = integer::parse(&rest[start..][..len]).and_then(|value| head.plain.with(value));
+                    let op = integer::parse(&rest[start..][..len]).and_then(|value| plain.with(value));
                     let Some(op) = op else { return };
-                    self.window.push_plain_op(head.command, key, span, shard, op);
+                    self.window.push_plain_op(command, key, span, shard, op);
                     bytes += consumed;
+                }
+                Plain::Other(parse) => {
+                    let Some((op, end)) = self.other(parse, place, span, input, self.at + bytes) else { return };
+                    self.window.push_plain_op(command, key, span, shard, op);
+                    bytes = end - self.at;
                 }
             }
             self.at += bytes;
         }
+    }
+
+    /// The operation of a command whose other arguments follow from `at` on, and where it ends.
+    #[inline(never)]
+    fn other(&self, parse: KeyParse, head: usize, key: Span, input: &[u8], at: usize) -> Option<(Op, usize)> {
+        let Head { name_len, argument_count, .. } = self.window.heads.0[head];
+        let name = Span { start: self.at as u32 + START_BYTES, len: u32::from(name_len) };
+        let mut spans = [name; PLAIN_ARGUMENT_COUNT_MAX];
+        let spans = &mut spans[..usize::from(argument_count)];
+        spans[1] = key;
+        let mut end = at;
+        for span in &mut spans[2..] {
+            let Bulk::Whole { start, len, consumed } = bulk(&input[end..]) else { return None };
+            *span = Span { start: (end + start) as u32, len: len as u32 };
+            end += consumed;
+        }
+        let call = Call { input, spans, now_ms: self.around.now_ms, resp3: self.session.client.resp3 };
+        let op = parse(&call).ok().filter(|op| op.reply_bytes_max() <= SHORT_OUTCOME_BYTES_MAX)?;
+        Some((op, end))
     }
 
     /// Nothing has been said that would make a plain command less plain.
@@ -147,6 +187,7 @@ pub(super) const fn plain_count_max(room_bytes: usize) -> usize {
 
 /// `*n␍␊$n␍␊`, the digits zero.
 const START: u64 = u64::from_le_bytes(*b"*\0\r\n$\0\r\n");
+const START_BYTES: u32 = 8;
 /// Where the digits stand.
 const START_DIGITS: u64 = u64::from_le_bytes(*b"\0\xff\0\0\0\xff\0\0");
 /// What follows the name.
@@ -176,9 +217,10 @@ fn head(words: [u64; HEAD_WORDS]) -> Option<Head> {
     } else {
         return None;
     };
-    let bytes = 8 + name_len + header_bytes;
-    assert!(HEAD_BYTES.contains(&bytes), "a plain command has a name of three to six letters");
+    let bytes = START_BYTES as usize + name_len + header_bytes;
+    assert!(HEAD_BYTES.contains(&bytes), "a plain command has a name of three to eight letters");
     let mask = u64::MAX >> (8 * (8 * HEAD_WORDS - bytes));
     let words = [words[0], words[1], words[2] & mask];
-    Some(Head { words, mask, plain, command: index, bytes: bytes as u8, key_len })
+    let (bytes, name_len) = (bytes as u8, name_len as u8);
+    Some(Head { words, mask, plain, command: index, bytes, key_len, name_len, argument_count: count })
 }

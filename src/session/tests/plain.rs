@@ -6,6 +6,8 @@ use super::*;
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let name = prop::sample::select(vec![
         "INCR", "incr", "Decr", "GET", "gEt", "INCRBY", "decrby", "SET", "set", "SETNX", "DEL", "MGET", "TTL", "GETS",
+        "EXPIRE", "pexpire", "EXISTS", "Touch", "UNLINK", "PERSIST", "GETEX", "SETEX", "GETDEL", "GETSET", "EXPIREAT",
+        "TYPE", "MSET", "OBJECT", "RENAME", "STRLEN",
     ]);
     let key = prop_oneof![
         8 => "[a-c]{0,2}".prop_map(String::from),
@@ -25,10 +27,23 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         "99999999",
         "10000",
     ]);
-    let count = 0usize..4;
-    let plain = (name, key, value, count).prop_map(|(name, key, value, count)| {
-        let arguments = [name.as_bytes(), key.as_bytes(), value.as_bytes(), b"NX"];
-        request(&arguments[..count + 1])
+    let options = prop::sample::select(vec![
+        "NX",
+        "nx",
+        "EX 100",
+        "PX 7 GET",
+        "KEEPTTL XX GET",
+        "100",
+        "5 EX",
+        "GT LT",
+        "EX 1 EX 2 EX 3",
+    ]);
+    let count = 0usize..9;
+    let plain = (name, key, value, options, count).prop_map(|(name, key, value, options, count)| {
+        let mut arguments = vec![name.as_bytes(), key.as_bytes(), value.as_bytes()];
+        arguments.extend(options.split(' ').map(str::as_bytes));
+        arguments.truncate(count + 1);
+        request(&arguments)
     });
     let other = prop::sample::select(vec![
         "CLIENT REPLY OFF",
