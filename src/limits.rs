@@ -85,6 +85,9 @@ pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1_024;
 /// Bytes of commands that one transaction may queue.
 pub const QUEUE_BYTES_MAX: usize = 1_024 * 1_024;
 
+/// What the first of them takes room for: most transactions are of two or three commands.
+pub const QUEUE_BYTES_MIN: usize = 256;
+
 /// Bytes of commands that all transactions of a shard may queue together.
 pub const QUEUES_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
@@ -268,7 +271,7 @@ const _: () = assert!(ARGUMENT_COUNT_MAX <= WINDOW_ITEM_COUNT_MAX);
 const _: () = assert!(FIXED_BUFFER_COUNT_MAX <= u16::MAX as usize);
 // Who counts as few leaves buffers plenty.
 const _: () = assert!(LENT_COUNT_OF_FEW_MAX <= FIXED_BUFFER_COUNT_MIN / 2);
-const _: () = assert!(QUEUE_BYTES_MAX <= QUEUES_BYTES_MAX);
+const _: () = assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES_MAX && QUEUE_BYTES_MAX <= QUEUES_BYTES_MAX);
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX <= FIXED_BUFFER_BYTES);
 // A step of a scan that has more room than for one key goes on.
 const _: () = assert!(4 * KEY_BYTES_MAX <= SCAN_STEP_BYTES_MAX);

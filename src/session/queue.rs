@@ -10,7 +10,7 @@ use super::stream::Argument;
 use super::{Parsing, State, Status, Step};
 use crate::command::{Call, Each, Keys, Mistake, Run, Spec, flag, mistake};
 use crate::counters::Fault;
-use crate::limits::{HEADER_BYTES_MAX, QUEUE_BYTES_MAX};
+use crate::limits::{HEADER_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN};
 use crate::resp::encode;
 use crate::slot;
 
@@ -150,7 +150,7 @@ impl Parsing<'_> {
         if needed_bytes <= capacity_before {
             return true;
         }
-        let capacity = needed_bytes.max(2 * capacity_before).min(QUEUE_BYTES_MAX);
+        let capacity = needed_bytes.max(2 * capacity_before).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
         if needed_bytes > capacity || capacity - capacity_before > self.around.queue_room_bytes.get() {
             transaction.full = true;
             return false;
