@@ -261,7 +261,7 @@ impl Parsing<'_> {
         }
         self.session.state = State::Start;
         if matches!(stream.each, Each::Mset | Each::Del | Each::Exists) {
-            self.window.push_finish(stream.each, None, 0, stream.quiet);
+            self.window.push_finish(stream.each, None, stream.argument, stream.quiet);
         }
     }
 }

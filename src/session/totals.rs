@@ -1,6 +1,7 @@
 //! What a streaming command adds up over all its windows, and its one reply.
 //!
-//! Invariant: a fault is told with the argument that it happened at, and the first of them is the one that is told.
+//! Invariant: a fault is told with the argument that it happened at, where there are several, and the first of them is the one
+//! that is told.
 
 use bytes::BufMut;
 
@@ -15,6 +16,9 @@ pub struct Totals {
     fault: Option<(Fault, u32)>,
 }
 
+/// Where a command on one key, without a value, ends.
+const END_OF_ONE_KEY: u32 = 2;
+
 impl Totals {
     pub(super) fn add(&mut self, outcome: Outcome, argument: u32) {
         match outcome {
@@ -24,12 +28,15 @@ impl Totals {
         }
     }
 
-    /// Encode the reply and start anew. `ended`: what the command itself came to, at which argument. The fault, when the
-    /// reply is an error.
+    /// Encode the reply and start anew. `ended`: what the command itself came to, at which argument, which is one past the
+    /// last where it came to its end. The fault, when the reply is an error.
     pub(super) fn finish(&mut self, each: Each, ended: (Outcome, u32), out: &mut impl Out) -> Option<Fault> {
         let totals = std::mem::take(self);
         if let Some((fault, argument)) = totals.told(ended) {
-            put_fault_at(out, fault, argument);
+            match ended {
+                (Outcome::Nil, END_OF_ONE_KEY) => encode::error(out, fault.text()),
+                _ => put_fault_at(out, fault, argument),
+            }
             return Some(fault);
         }
         match each {

@@ -319,7 +319,8 @@ impl Window {
         self.push_plain(How::Outcome, quiet, Outcome::Fault(fault), Span::default(), 0);
     }
 
-    /// Queue the reply of a streaming command's totals. A fault is one that ended the command at `argument`.
+    /// Queue the reply of a streaming command's totals. A fault is one that ended the command at `argument`, which else is one
+    /// past its last.
     pub(super) fn push_finish(&mut self, each: Each, fault: Option<Fault>, argument: u32, quiet: bool) {
         let outcome = fault.map_or(Outcome::Nil, Outcome::Fault);
         self.take_room(OUTCOME_BYTES_MAX);

@@ -35,6 +35,14 @@ fn while_the_journal_has_no_room_reads_are_answered_and_changes_refused() {
         assert_eq!(reply.matches("\r\n").count(), 1, "{write}: {reply}");
     }
     let refused = "-MISCONF Errors writing to the AOF file: see the log\r\n";
+    for write in ["INCR a", "DEL a", "UNLINK a"] {
+        // In one pass, argument by argument, and inline.
+        for bytes in
+            [requests(&[write]), requests(&[&write.replace('a', &"a".repeat(100))]), format!("{write}\r\n").into()]
+        {
+            assert_eq!(say(&mut bench, &bytes), refused, "{write}");
+        }
+    }
     assert_eq!(say(&mut bench, &requests(&["MINCRBY a 1 c 2"])), format!("*2\r\n{refused}{refused}"));
     bench.is_full = false;
     assert_eq!(say(&mut bench, &requests(&["MGET a b c", "INCR a"])), "*3\r\n$1\r\n5\r\n$1\r\n6\r\n$-1\r\n:6\r\n");

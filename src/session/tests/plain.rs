@@ -83,11 +83,13 @@ proptest! {
         direct in any::<bool>(),
         password in any::<bool>(),
         pause_count in 0usize..2,
+        is_full in prop::bool::weighted(0.2),
     ) {
         let bench = |without_plain| {
             let mut bench = if password { Bench::with_password(b"secret") } else { Bench::new(shard_count) };
             bench.direct = (direct && !password && shard_count == 3).then_some(1);
             bench.pause_count = pause_count;
+            bench.is_full = is_full;
             bench.session.without_plain = without_plain;
             bench
         };
