@@ -2,6 +2,7 @@
 //!
 //! With three shards `b` (slot 3300) is shard 0's, `c` (7365) shard 1's, `d` (11298) and `a` (15495) shard 2's.
 
+use super::bench::PORTS;
 use super::*;
 
 const CROSS_SLOT: &str = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
