@@ -201,7 +201,7 @@ fn expire(random: &mut Random, key_count: usize) -> Vec<u8> {
     request(&[b"EXPIRE", key(random.below(key_count)).as_bytes(), b"3600"])
 }
 
-/// What limits rates send, on counters that are there and expire but for the first time.
+/// What a rate limiter sends, on counters that are there and, but for the first time, expire already.
 fn limit(random: &mut Random, _: usize) -> Vec<u8> {
     let key = key(random.below(LIMIT_KEY_COUNT));
     [request(&[b"INCR", key.as_bytes()]), request(&[b"EXPIRE", key.as_bytes(), b"3600"])].concat()

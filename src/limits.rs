@@ -85,7 +85,7 @@ pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1_024;
 /// Bytes of commands that one transaction may queue.
 pub const QUEUE_BYTES_MAX: usize = 1_024 * 1_024;
 
-/// What the first of them takes room for: most transactions are of two or three commands.
+/// Bytes that the first command of a transaction takes room for: most transactions are of two or three.
 pub const QUEUE_BYTES_MIN: usize = 256;
 
 /// Bytes of commands that all transactions of a shard may queue together.
